@@ -1,0 +1,408 @@
+/* The kernels' names and argument structs: the whole interface between ops and a backend.
+ *
+ * Pointers are in the backend's address space. REAL below means float or double, by the dtype passed to run. Unless
+ * said otherwise arrays are contiguous, inputs and outputs do not overlap, sizes may be 0, and results do not depend on
+ * the number of threads. Outputs called d_* are gradients and are ADDED to what is there. */
+#ifndef LH_KERNELS_ARGS_H
+#define LH_KERNELS_ARGS_H
+
+#include "tensor/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* clang-format off */
+#define LH_KERNEL_LIST(X) \
+    X(COPY, copy)                   /* y = x, any strides */ \
+    X(CAST, cast)                   /* f32/f64/f16/bf16 conversions */ \
+    X(FILL, fill)                   /* y = value */ \
+    X(ADD_SCALED, add_scaled)       /* y = alpha x + beta y */ \
+    X(UNARY, unary)                 /* y = f(x) */ \
+    X(UNARY_BACKWARD, unary_backward) /* d_x += d_y f'(x) */ \
+    X(BINARY, binary)               /* y = a op b, strided (broadcast) */ \
+    X(REDUCE, reduce)               /* sum or max over the middle of [outer, middle, inner] */ \
+    X(GEMM, gemm)                   /* batched C = alpha op(A) op(B) + beta C */ \
+    X(NORM, norm)                   /* layer norm or RMS norm over rows, with residual add */ \
+    X(NORM_BACKWARD, norm_backward) \
+    X(BIAS_ACTIVATION, bias_activation) /* y = f(x + bias) */ \
+    X(BIAS_ACTIVATION_BACKWARD, bias_activation_backward) \
+    X(GATED, gated)                 /* y = f(a) b */ \
+    X(GATED_BACKWARD, gated_backward) \
+    X(SOFTMAX, softmax)             /* rows */ \
+    X(SOFTMAX_BACKWARD, softmax_backward) \
+    X(CROSS_ENTROPY, cross_entropy) /* rows of logits -> nll, and logits -> gradient in place */ \
+    X(ROPE, rope) \
+    X(DROPOUT, dropout) \
+    X(GATHER_ROWS, gather_rows)     /* y[i] = x[index[i]] */ \
+    X(SCATTER_ADD_ROWS, scatter_add_rows) /* d_x[index[i]] += d_y[i] */ \
+    X(UNFOLD, unfold)               /* im2col along time */ \
+    X(FOLD, fold)                   /* its transpose: adds */ \
+    X(POOL, pool) \
+    X(POOL_BACKWARD, pool_backward) \
+    X(TOP_K, top_k) \
+    X(ATTENTION, attention) \
+    X(ATTENTION_BACKWARD, attention_backward) \
+    X(ATTENTION_MASS, attention_mass) \
+    X(SUM_SQUARES, sum_squares) \
+    X(ADAMW, adamw) \
+    X(SGD, sgd) \
+    X(ADAFACTOR, adafactor)
+/* clang-format on */
+
+typedef enum lh_kernel_id {
+#define LH_KERNEL_ENUM(name, function) LH_KERNEL_##name,
+    LH_KERNEL_LIST(LH_KERNEL_ENUM)
+#undef LH_KERNEL_ENUM
+        LH_KERNEL_COUNT
+} lh_kernel_id;
+
+/* y[i0..i4] = x[i0..i4]; the element size may be 1, 2, 4 or 8 bytes (the dtype of run is ignored). y must not repeat.
+ * Shapes with fewer dimensions are filled up with leading ones. */
+typedef struct lh_copy_args {
+    int element_bytes;
+    int64_t shape[LH_MAX_DIMS], x_stride[LH_MAX_DIMS], y_stride[LH_MAX_DIMS];
+    const void *x;
+    void *y;
+} lh_copy_args;
+
+/* Rounds to nearest even; the dtype of run is ignored. Types among f32, f64, f16, bf16, and i32 to or from f32/f64. */
+typedef struct lh_cast_args {
+    int64_t n;
+    lh_dtype from, to;
+    const void *x;
+    void *y;
+} lh_cast_args;
+
+typedef struct lh_fill_args {
+    int64_t n;
+    double value;
+    void *y;
+} lh_fill_args;
+
+typedef struct lh_add_scaled_args {
+    int64_t n;
+    double alpha, beta; /* beta 0 overwrites y, NaN there or not */
+    const void *x;
+    void *y;
+} lh_add_scaled_args;
+
+typedef enum lh_function {
+    LH_IDENTITY,
+    LH_RELU,
+    LH_RELU_SQUARED,
+    LH_GELU,      /* x Phi(x), exact */
+    LH_GELU_TANH, /* the tanh approximation */
+    LH_SILU,
+    LH_SIGMOID,
+    LH_TANH,
+    LH_EXP,
+    LH_LOG,
+    LH_SQUARE,
+    LH_SQRT,
+    LH_ABS,
+    LH_NEGATE,
+    LH_RECIPROCAL,
+    LH_FUNCTION_COUNT
+} lh_function;
+
+typedef struct lh_unary_args {
+    int64_t n;
+    lh_function function;
+    const void *x;
+    void *y;         /* forward; may be x */
+    const void *d_y; /* backward */
+    void *d_x;
+} lh_unary_args;
+
+typedef enum lh_binary_function {
+    LH_ADD,
+    LH_SUBTRACT,
+    LH_MULTIPLY,
+    LH_DIVIDE,
+    LH_MAXIMUM,
+    LH_MINIMUM
+} lh_binary_function;
+
+typedef struct lh_binary_args {
+    lh_binary_function function;
+    int64_t shape[LH_MAX_DIMS], a_stride[LH_MAX_DIMS], b_stride[LH_MAX_DIMS]; /* 0 repeats */
+    const void *a, *b;
+    void *y;         /* contiguous; may be a if a is contiguous */
+    bool accumulate; /* y += a op b */
+} lh_binary_args;
+
+typedef struct lh_reduce_args {
+    int64_t outer, middle, inner; /* x [outer, middle, inner] -> y [outer, inner]; sums do not lose digits with length */
+    bool maximum;                 /* else sum */
+    bool accumulate;              /* y += (sum only) */
+    double scale;                 /* times this (1/middle for a mean) */
+    const void *x;
+    void *y;
+} lh_reduce_args;
+
+/* For each batch: C [m, n] = alpha op(A) [m, k] op(B) [k, n] + beta C. Row-major with leading dimensions; the batch
+ * stride of A or B may be 0. */
+typedef struct lh_gemm_args {
+    bool transpose_a, transpose_b; /* A stored [k, m]; B stored [n, k] */
+    int64_t batch, m, n, k;
+    double alpha, beta; /* beta 0 overwrites */
+    const void *a, *b;
+    void *c;
+    int64_t lda, ldb, ldc, a_batch, b_batch, c_batch;
+} lh_gemm_args;
+
+/* s = x + residual (if residual); y = (s - mean) rstd gain + bias (layer norm) or s rstd gain (RMS norm);
+ * rstd = 1/sqrt(var + eps) or 1/sqrt(mean(s^2) + eps), biased variance. */
+typedef struct lh_norm_args {
+    int64_t rows, width;
+    bool rms;
+    double eps;
+    const void *x, *residual, *gain, *bias; /* residual, gain, bias [width] may be NULL */
+    void *sum;                              /* s, written if residual is given (may be x); may be NULL without */
+    void *y;                                /* may be NULL when only s is wanted */
+    void *mean, *rstd;                      /* [rows], written forward, read backward (mean unused for RMS, may be NULL) */
+    /* backward: x is s here; residual is ignored */
+    const void *d_y;
+    void *d_x, *d_gain, *d_bias; /* any may be NULL */
+} lh_norm_args;
+
+typedef struct lh_bias_activation_args {
+    int64_t rows, width;
+    lh_function function;
+    const void *x, *bias; /* bias [width] may be NULL */
+    void *y;              /* may be x */
+    const void *d_y;
+    void *d_x, *d_bias; /* backward: d_x is WRITTEN (may be d_y), d_bias is added to; either may be NULL */
+} lh_bias_activation_args;
+
+/* y = f(a) * b with a, b rows of `width` at distances a_stride, b_stride (halves of one wide projection, say). */
+typedef struct lh_gated_args {
+    int64_t rows, width, a_stride, b_stride;
+    lh_function function;
+    const void *a, *b;
+    void *y; /* [rows, width] */
+    const void *d_y;
+    void *d_a, *d_b; /* rows at a_stride, b_stride; WRITTEN, not added; either may be NULL */
+} lh_gated_args;
+
+typedef struct lh_softmax_args {
+    int64_t rows, width;
+    bool log; /* log-softmax */
+    const void *x;
+    void *y; /* may be x; backward reads y, not x */
+    const void *d_y;
+    void *d_x;
+} lh_softmax_args;
+
+/* Row by row: nll = lse(logits) - logits[target] + z_loss lse^2. Then, if gradient, in place:
+ * logits := weight * ((1 + 2 z_loss lse) softmax - onehot). A target < 0 gives nll 0 and a zero gradient row. */
+typedef struct lh_cross_entropy_args {
+    int64_t rows, width, stride;
+    void *logits;
+    const int32_t *targets; /* [rows] */
+    const void *weight;     /* [rows], or NULL for 1 */
+    double z_loss;
+    bool gradient;
+    void *nll, *lse; /* [rows]; either may be NULL */
+} lh_cross_entropy_args;
+
+/* Rotary embedding of x [batch, length, heads, width] (last stride 1): the first `rotated` channels of each head are
+ * turned by the angle position * frequency[i], i < rotated/2, in pairs (i, i + rotated/2) or, interleaved, (2i, 2i+1);
+ * the other channels are copied. inverse turns back (the gradient). */
+typedef struct lh_rope_args {
+    int64_t batch, length, heads, width, rotated;
+    int64_t x_stride[3], y_stride[3]; /* batch, length, heads */
+    bool interleaved, inverse, accumulate;
+    const void *x;
+    void *y;                 /* may be x with equal strides */
+    const double *frequency; /* [rotated/2] */
+    const int32_t *position; /* [batch, length], or [length] with position_batch 0 */
+    int64_t position_batch;  /* distance between lanes in position */
+    double magnitude;        /* multiplies the rotated channels (YaRN's attention factor); 1 */
+} lh_rope_args;
+
+/* y[i] = keep ? x[i] / (1 - rate) : 0; keep is lh_dropout_word(seed, offset + i / repeat) >= threshold(rate). */
+typedef struct lh_dropout_args {
+    int64_t n, repeat; /* `repeat` neighbours share a draw; 1 is ordinary */
+    double rate;
+    uint64_t seed, offset;
+    const void *x;
+    void *y; /* may be x; WRITTEN unless accumulate */
+    bool accumulate;
+} lh_dropout_args;
+
+typedef struct lh_gather_args {
+    int64_t count, rows, width; /* x [rows, width], y [count, width] */
+    const int32_t *index;       /* [count]; a negative index gives (gets) zeros; index < rows is the caller's duty */
+    double scale;               /* times this, both ways */
+    const void *x;
+    void *y;
+    const void *d_y;
+    void *d_x;
+} lh_gather_args;
+
+/* y[b, o, k, :] = x[b, o*stride + k*dilation, :] for o < out_length, k < kernel; x [batch, length, width]. FOLD adds
+ * d_y back into d_x. */
+typedef struct lh_unfold_args {
+    int64_t batch, length, width, out_length, kernel, stride, dilation;
+    const void *x;
+    void *y;
+    const void *d_y;
+    void *d_x;
+} lh_unfold_args;
+
+/* Pools x [batch, length, width] in windows of `kernel` every `stride`: y [batch, out_length, width]. */
+typedef struct lh_pool_args {
+    int64_t batch, length, width, out_length, kernel, stride;
+    bool maximum; /* else mean */
+    const void *x;
+    void *y;
+    int32_t *argmax; /* [batch, out_length, width], position in time in x, ties to the first; NULL for means */
+    const void *d_y;
+    void *d_x;
+} lh_pool_args;
+
+/* The k largest of each row, as indices in ascending order of index; ties go to the higher index if late_ties, else to
+ * the lower. k <= width. */
+typedef struct lh_top_k_args {
+    int64_t rows, width, k;
+    bool late_ties;
+    const void *x;
+    int32_t *index; /* [rows, k] */
+} lh_top_k_args;
+
+/* ---- attention ------------------------------------------------------------------------------------------------- */
+
+/* A [batch, heads, length, width] array; width is contiguous. A batch or head stride of 0 repeats. */
+typedef struct lh_strided {
+    void *data;
+    int64_t batch, head, row; /* strides in elements */
+} lh_strided;
+
+#define LH_DISTANCE_ANY INT64_C(0x3fffffffffffffff)
+#define LH_ATTENTION_MAX_SOURCES 8
+
+typedef enum lh_key_layout {
+    LH_KEYS_DENSE,    /* k, v [batch, kv_heads, k_len, .] */
+    LH_KEYS_BLOCKS,   /* dense storage, but each block of queries visits listed key tiles and single columns */
+    LH_KEYS_GATHERED, /* each query has its own list of rows of k, v */
+} lh_key_layout;
+
+/* One key source. All sources of a call share one softmax.
+ *
+ * Query i sees key j when  min_distance <= distance(i, j) <= max_distance  with  distance(i, j) = i - j + offset,
+ * and, if intervals are given,  low[i] <= j < high[i].  All keys: min = -LH_DISTANCE_ANY, max = LH_DISTANCE_ANY.
+ * Causal with the last query on the last key: offset = k_len - q_len, min = 0, max = ANY. A window of the W tokens before
+ * (and not) itself: min 0 (or 1), max W.
+ *
+ * logit(i, j) = scale * head_scale[h] * ( (q_i + content_bias[h]) . k_j + (q_i + position_bias[h]) . rel_k[h][t]
+ *               + (bias_scaled ? distance_bias[h][t] : 0) )
+ *             + (bias_scaled ? 0 : distance_bias[h][t]) + key_bias[j]
+ * with t = rel(i, j) - rel_first,  rel(i, j) = i - rel_step * j + rel_offset.  t outside 0 .. rel_len-1 is clamped into
+ * it if rel_clamp, else rel_k and distance_bias contribute nothing. */
+typedef struct lh_attention_source {
+    lh_key_layout layout;
+    int64_t k_len;
+    lh_strided k, v;
+    int64_t offset, min_distance, max_distance;
+    const int32_t *low, *high; /* NULL, or [batch, heads, q_len] with the strides below, of which 0 repeats */
+    int64_t interval_batch, interval_head;
+
+    const void *content_bias;  /* [heads, qk_width] or NULL: Transformer-XL's u */
+    const void *position_bias; /* [heads, qk_width] or NULL: Transformer-XL's v; only with rel_k */
+    const void *rel_k;         /* [heads, rel_len, qk_width], strides rel_k_head and rel_k_row, or NULL */
+    int64_t rel_k_head, rel_k_row;
+    const void *distance_bias; /* [heads, rel_len] contiguous, or NULL: T5 buckets, ALiBi */
+    int64_t rel_len, rel_first, rel_step, rel_offset;
+    bool rel_clamp, bias_scaled;
+
+    const void *key_bias; /* additive, or NULL: log-counts, padding as -infinity; strides 0 repeat */
+    int64_t key_bias_batch, key_bias_head;
+
+    /* LH_KEYS_GATHERED: rows of k, v for each query; negative entries are skipped. Visibility is the list's own. */
+    const int32_t *gather; /* [batch, heads, q_len, gathered] */
+    int64_t gathered;
+    /* LH_KEYS_BLOCKS: CSR over (batch, head, query block of block_size): tiles of block_size keys starting anywhere,
+     * then single columns. The distance rule applies inside tiles. */
+    int64_t block_size;
+    const int32_t *tile_row, *tile_start, *column_row, *column;
+
+    /* backward: NULL data or pointer stops the gradient. d_rel_k has rel_k's strides. d_key_bias is laid out as
+     * key_bias. With a repeated k or v (batch stride 0) the caller gives d_k, d_v room for each batch. */
+    lh_strided d_k, d_v;
+    void *d_content_bias, *d_position_bias, *d_rel_k, *d_distance_bias, *d_key_bias;
+} lh_attention_source;
+
+/* out[b,h,i] = sum over sources and visible keys j of p_ij v_j, p = softmax over all of them (and the null logit, which
+ * has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The key/value head is
+ * h / (heads / kv_heads). */
+typedef struct lh_attention_args {
+    int64_t batch, heads, kv_heads, q_len, qk_width, v_width;
+    lh_strided q;   /* [batch, heads, q_len, qk_width] */
+    lh_strided out; /* [batch, heads, q_len, v_width] */
+    void *lse;      /* [batch, heads, q_len] REAL, contiguous: natural log of the sum of exponentials (null included) */
+    double scale;
+    const void *head_scale; /* [heads] or NULL */
+    bool has_null;
+    double null_logit;
+    double dropout; /* on probabilities: key j of source s is kept by lh_attention_keep(row_key(b*heads+h, i, s), j) */
+    uint64_t dropout_seed, dropout_offset;
+    int source_count;
+    lh_attention_source source[LH_ATTENTION_MAX_SOURCES];
+
+    /* backward: out and lse are inputs */
+    lh_strided d_out;  /* gradient of out */
+    const void *d_lse; /* gradient of lse, [batch, heads, q_len], or NULL */
+    lh_strided d_q;    /* added to; NULL data if not wanted */
+    void *d_head_scale;
+} lh_attention_args;
+
+/* After a forward pass, from its q, sources and lse: mass[s][b, j] += weight * sum over heads and queries of p_ij
+ * (dropout ignored) for source s; mass[s] is [batch, k_len] REAL or NULL. Dense sources only. */
+typedef struct lh_attention_mass_args {
+    lh_attention_args attention;
+    double weight;
+    void *mass[LH_ATTENTION_MAX_SOURCES];
+} lh_attention_mass_args;
+
+/* ---- optimizer steps: arrays of n REAL, in place ----------------------------------------------------------------- */
+
+/* sum[0] += sum of x^2 in double, in an order that does not depend on threads; nonfinite[0] += how many are NaN or
+ * infinite. sum and nonfinite are host addresses. */
+typedef struct lh_sum_squares_args {
+    int64_t n;
+    const void *x;
+    double *sum;
+    int64_t *nonfinite;
+} lh_sum_squares_args;
+
+/* g' = grad_scale g; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr (mhat / (sqrt(vhat) + eps) + decay p) with
+ * bias corrections for `step` >= 1 (Loshchilov & Hutter 2019). Then grad := 0 if clear_grad. */
+typedef struct lh_adamw_args {
+    int64_t n, step;
+    double lr, beta1, beta2, eps, decay, grad_scale;
+    bool clear_grad;
+    void *param, *grad, *m, *v;
+} lh_adamw_args;
+
+/* g' = grad_scale g + decay p; buf = momentum buf + g'; p -= lr (nesterov ? g' + momentum buf : buf). buffer may be NULL
+ * if momentum is 0. */
+typedef struct lh_sgd_args {
+    int64_t n;
+    double lr, momentum, decay, grad_scale;
+    bool nesterov, clear_grad;
+    void *param, *grad, *buffer;
+} lh_sgd_args;
+
+/* Adafactor (Shazeer & Stern 2018) for a [rows, columns] parameter: second moments factored into row [rows] and column
+ * [columns] means when both are given, else full in `v`. beta2_t = 1 - step^-decay_rate; g'^2 + eps1 is averaged; the
+ * update is clipped to RMS clip_threshold, then times lr, times max(eps2, RMS(param)) if scale_by_parameter; optional
+ * first moment m with beta1; decay p (times lr) subtracted. */
+typedef struct lh_adafactor_args {
+    int64_t rows, columns, step;
+    double lr, decay_rate, beta1, eps1, eps2, clip_threshold, decay, grad_scale;
+    bool scale_by_parameter, clear_grad;
+    void *param, *grad, *row, *column, *v, *m;
+} lh_adafactor_args;
+
+#endif
