@@ -14,7 +14,8 @@ typedef struct lh_progress {
 } lh_progress;
 
 void lh_progress_start(lh_progress *progress, const char *label, const char *unit, uint64_t total);
-/* `note` (may be NULL) is free text after the rate, such as "loss 2.31 bpb". Cheap: draws at most 10 times a second. */
+/* `note` (may be NULL) is free text after the rate, such as "loss 2.31 bpb". Cheap: draws at most 10 times a
+ * second. */
 void lh_progress_update(lh_progress *progress, uint64_t done, const char *note);
 /* Draws the last state and ends the line. */
 void lh_progress_finish(lh_progress *progress, const char *note);

@@ -29,10 +29,10 @@ typedef struct lh_command lh_command; /* a parsed command line */
 /* One verb. Two-word verbs ("data prepare") have a space in their name. */
 typedef struct lh_verb {
     const char *name;
-    const char *summary;     /* one line for the list of verbs */
-    const char *operands;    /* "RUN [section.key=value ...]" for the usage line, or "" */
-    const char *description; /* paragraphs for --help and the man page */
-    const char *examples;    /* lines "command\n    what it does" for the end of --help, or NULL */
+    const char *summary;            /* one line for the list of verbs */
+    const char *operands;           /* "RUN [section.key=value ...]" for the usage line, or "" */
+    const char *description;        /* paragraphs for --help and the man page */
+    const char *examples;           /* lines "command\n    what it does" for the end of --help, or NULL */
     int min_operands, max_operands; /* max -1: any number */
     const lh_option *options;
     lh_status (*run)(const lh_command *command, lh_error *error);

@@ -1,0 +1,10 @@
+#include "cli/verbs.h"
+
+#include <stddef.h>
+
+const lh_verb *const lh_verbs[] = {
+    &lh_verb_help,
+    &lh_verb_completion,
+    &lh_verb_man,
+    NULL,
+};

@@ -1,0 +1,11 @@
+/* Every verb of the command, one line each: its table lives in cli/<verb>.c. Add it here and in verbs.c. */
+#ifndef LH_CLI_VERBS_H
+#define LH_CLI_VERBS_H
+
+#include "cli/cli.h"
+
+extern const lh_verb lh_verb_help;
+extern const lh_verb lh_verb_completion;
+extern const lh_verb lh_verb_man;
+
+#endif
