@@ -105,7 +105,8 @@ lh_tensor *lh_new(lh_context *context, lh_dtype dtype, int ndim, const int64_t *
         return NULL;
     }
     if (ndim < 0 || ndim > LH_MAX_DIMS) {
-        return lh_op_fail(context, LH_E_SHAPE, "tensor", "%d dimensions, at most %d are possible", ndim, LH_MAX_DIMS);
+        return lh_op_fail(context, LH_E_SHAPE, "tensor", "%d dimensions, at most %d are possible", ndim,
+                          LH_MAX_DIMS);
     }
     size_t bytes = lh_dtype_size(dtype);
     for (int i = 0; i < ndim; i++) {

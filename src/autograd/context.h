@@ -1,12 +1,13 @@
-/* A context: the place where eager ops run. It holds the tape, the memory of one step, the random offset of dropout and
- * the first error. One context belongs to one thread.
+/* A context: the place where eager ops run. It holds the tape, the memory of one step, the random offset of dropout
+ * and the first error. One context belongs to one thread.
  *
- * Memory of a step. Every op result is a tensor whose header lives in the context's arena and whose data is a block of
- * the context's pool. A block is given back as soon as nobody refers to it: the handle (until its scope ends), the tape
- * (what a backward pass needs) or a view. After the first step of a fixed-shape loop nothing is asked of the heap.
+ * Memory of a step. Every op result is a tensor whose header lives in the context's arena and whose data is a block
+ * of the context's pool. A block is given back as soon as nobody refers to it: the handle (until its scope ends),
+ * the tape (what a backward pass needs) or a view. After the first step of a fixed-shape loop nothing is asked of
+ * the heap.
  *
- * Errors are sticky: after the first one every op returns NULL at once, NULL inputs are passed through, and model code
- * checks lh_context_status once per step. */
+ * Errors are sticky: after the first one every op returns NULL at once, NULL inputs are passed through, and model
+ * code checks lh_context_status once per step. */
 #ifndef LH_AUTOGRAD_CONTEXT_H
 #define LH_AUTOGRAD_CONTEXT_H
 
@@ -57,11 +58,13 @@ void lh_context_reset(lh_context *context);
 /* The first error since the last reset, copied to `error` (may be NULL). */
 lh_status lh_context_status(const lh_context *context, lh_error *error);
 
-/* ---- for callers ------------------------------------------------------------------------------------------------ */
+/* ---- for callers ------------------------------------------------------------------------------------------------
+ */
 
-/* Runs the tape backwards from `loss` (one element; its gradient is 1 times `seed_gradient`). Gradients arrive in the
- * ->grad of every tensor that requires one: parameters keep theirs, those of results are released on the way. The tape
- * is empty afterwards. */
+/* Runs the tape backwards from `loss` (one element; its gradient is 1 times `seed_gradient`). Gradients arrive in
+ * the
+ * ->grad of every tensor that requires one: parameters keep theirs, those of results are released on the way. The
+ * tape is empty afterwards. */
 void lh_backward(lh_context *context, lh_tensor *loss, double seed_gradient);
 
 /* Tensors made since the matching begin, except `keep` ones, give up their data unless the tape needs it. */
@@ -71,9 +74,10 @@ typedef struct lh_scope {
 lh_scope lh_scope_begin(lh_context *context);
 void lh_scope_end(lh_context *context, lh_scope scope, int keep_count, lh_tensor *const *keep);
 
-/* Gradient checkpointing: runs function(context, user, inputs, outputs) without a tape and again, with the same random
- * offsets, in the backward pass (Chen et al. 2016). outputs are filled by the function. Gradients flow to `inputs` and to
- * the parameters that the function uses. State changes belong outside, or behind !context->recomputing. */
+/* Gradient checkpointing: runs function(context, user, inputs, outputs) without a tape and again, with the same
+ * random offsets, in the backward pass (Chen et al. 2016). outputs are filled by the function. Gradients flow to
+ * `inputs` and to the parameters that the function uses. State changes belong outside, or behind
+ * !context->recomputing. */
 typedef void (*lh_span)(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs);
 void lh_checkpoint(lh_context *context, lh_span function, void *user, int input_count, lh_tensor *const *inputs,
                    int output_count, lh_tensor **outputs);
@@ -85,10 +89,12 @@ void lh_to_host(lh_context *context, const lh_tensor *tensor, double *host);
 /* The value of a tensor with one element; 0 after an error. */
 double lh_scalar(lh_context *context, const lh_tensor *tensor);
 
-/* ---- for op authors --------------------------------------------------------------------------------------------- */
+/* ---- for op authors ---------------------------------------------------------------------------------------------
+ */
 
 /* Sets the sticky error with "<op>: <message>" and returns NULL. */
-lh_tensor *lh_op_fail(lh_context *context, lh_status status, const char *op, const char *format, ...) LH_PRINTF(4, 5);
+lh_tensor *lh_op_fail(lh_context *context, lh_status status, const char *op, const char *format, ...)
+    LH_PRINTF(4, 5);
 /* True if the context has failed already or any of the tensors is NULL: the op then returns NULL. */
 bool lh_op_stopped(const lh_context *context);
 
@@ -111,8 +117,8 @@ void lh_run(lh_context *context, lh_kernel_id kernel, lh_dtype dtype, const void
 /* Must this op record itself: recording, and some input requires a gradient? */
 bool lh_wants_grad(const lh_context *context, int count, lh_tensor *const *inputs);
 
-/* Appends a tape entry and marks the outputs as requiring a gradient. `saved` tensors are aliased. `options` is copied.
- * Call only if lh_wants_grad. NULL after an error. */
+/* Appends a tape entry and marks the outputs as requiring a gradient. `saved` tensors are aliased. `options` is
+ * copied. Call only if lh_wants_grad. NULL after an error. */
 lh_node *lh_record(lh_context *context, const char *op, void (*backward)(lh_context *, lh_node *), int ins,
                    lh_tensor *const *in, int outs, lh_tensor *const *out, int saves, lh_tensor *const *saved,
                    const void *options, size_t options_size);
@@ -120,14 +126,15 @@ lh_node *lh_record(lh_context *context, const char *op, void (*backward)(lh_cont
 /* Inside a backward function: */
 /* The gradient of out[i], contiguous; NULL if nothing flowed into it. */
 lh_tensor *lh_out_grad(lh_context *context, lh_node *node, int i);
-/* The gradient buffer of in[i] to be added to (zeroed when fresh; maybe strided when in[i] is a view), or NULL if that
- * input wants none. */
+/* The gradient buffer of in[i] to be added to (zeroed when fresh; maybe strided when in[i] is a view), or NULL if
+ * that input wants none. */
 lh_tensor *lh_in_grad(lh_context *context, lh_node *node, int i);
-/* As lh_in_grad, but always contiguous and maybe uninitialised: write it with factor *beta (0 or 1) on the old contents,
- * then call lh_in_grad_commit. */
+/* As lh_in_grad, but always contiguous and maybe uninitialised: write it with factor *beta (0 or 1) on the old
+ * contents, then call lh_in_grad_commit. */
 lh_tensor *lh_in_grad_packed(lh_context *context, lh_node *node, int i, double *beta);
 void lh_in_grad_commit(lh_context *context, lh_node *node, int i, lh_tensor *packed);
-/* Adds `gradient` (contiguous, same shape, a temporary of the caller's) to in[i]'s, taking it over when possible. */
+/* Adds `gradient` (contiguous, same shape, a temporary of the caller's) to in[i]'s, taking it over when possible.
+ */
 void lh_in_grad_give(lh_context *context, lh_node *node, int i, lh_tensor *gradient);
 
 #endif

@@ -106,8 +106,9 @@ static lh_tensor *grad_window(lh_context *context, lh_tensor *tensor)
     if (!window) {
         return NULL;
     }
-    /* The view op stored how it cut the source: replayed here on the gradient by its own layout relation. Source and
-     * gradient are both dense in the source's index space, so a view of a contiguous source keeps its strides. */
+    /* The view op stored how it cut the source: replayed here on the gradient by its own layout relation. Source
+     * and gradient are both dense in the source's index space, so a view of a contiguous source keeps its strides.
+     */
     window->ndim = tensor->ndim;
     memcpy(window->shape, tensor->shape, sizeof window->shape);
     memcpy(window->stride, tensor->stride, sizeof window->stride);
@@ -170,9 +171,8 @@ static void add_into(lh_context *context, lh_tensor *into, lh_tensor *addend)
         return;
     }
     add_into(context, sum, addend);
-    lh_copy_args copy = {.element_bytes = (int)lh_dtype_size(into->dtype),
-                         .x = lh_tensor_data(sum),
-                         .y = lh_tensor_data(into)};
+    lh_copy_args copy = {
+        .element_bytes = (int)lh_dtype_size(into->dtype), .x = lh_tensor_data(sum), .y = lh_tensor_data(into)};
     int lead = LH_MAX_DIMS - into->ndim;
     for (int d = 0; d < LH_MAX_DIMS; d++) {
         copy.shape[d] = d < lead ? 1 : into->shape[d - lead];
@@ -213,6 +213,19 @@ void lh_in_grad_give(lh_context *context, lh_node *node, int i, lh_tensor *gradi
             }
             lh_pin(taken);
             in->grad = taken;
+            lh_drop(context, gradient);
+        }
+        return;
+    }
+    if (!in->grad && !view && lh_tensor_contiguous(gradient)) {
+        lh_tensor *copy =
+            lh_new_like(context, in, false); /* shared with someone: one pass instead of zero and add */
+        if (copy) {
+            lh_add_scaled_args args = {
+                .n = lh_tensor_count(copy), .alpha = 1.0, .x = lh_tensor_data(gradient), .y = lh_tensor_data(copy)};
+            lh_run(context, LH_KERNEL_ADD_SCALED, in->dtype, &args);
+            lh_pin(copy);
+            in->grad = copy;
             lh_drop(context, gradient);
         }
         return;
@@ -357,7 +370,7 @@ void lh_checkpoint(lh_context *context, lh_span function, void *user, int input_
     lh_scope_end(context, scope, output_count, outputs);
     context->recording = was_recording;
     if (was_recording && !lh_op_stopped(context)) {
-        lh_record(context, "checkpoint", checkpoint_backward, input_count, inputs, output_count, outputs, input_count,
-                  inputs, &options, sizeof options);
+        lh_record(context, "checkpoint", checkpoint_backward, input_count, inputs, output_count, outputs,
+                  input_count, inputs, &options, sizeof options);
     }
 }

@@ -1,8 +1,8 @@
 /* The kernels' names and argument structs: the whole interface between ops and a backend.
  *
  * Pointers are in the backend's address space. REAL below means float or double, by the dtype passed to run. Unless
- * said otherwise arrays are contiguous, inputs and outputs do not overlap, sizes may be 0, and results do not depend on
- * the number of threads. Outputs called d_* are gradients and are ADDED to what is there. */
+ * said otherwise arrays are contiguous, inputs and outputs do not overlap, sizes may be 0, and results do not
+ * depend on the number of threads. Outputs called d_* are gradients and are ADDED to what is there. */
 #ifndef LH_KERNELS_ARGS_H
 #define LH_KERNELS_ARGS_H
 
@@ -56,8 +56,8 @@ typedef enum lh_kernel_id {
         LH_KERNEL_COUNT
 } lh_kernel_id;
 
-/* y[i0..i4] = x[i0..i4]; the element size may be 1, 2, 4 or 8 bytes (the dtype of run is ignored). y must not repeat.
- * Shapes with fewer dimensions are filled up with leading ones. */
+/* y[i0..i4] = x[i0..i4]; the element size may be 1, 2, 4 or 8 bytes (the dtype of run is ignored). y must not
+ * repeat. Shapes with fewer dimensions are filled up with leading ones. */
 typedef struct lh_copy_args {
     int element_bytes;
     int64_t shape[LH_MAX_DIMS], x_stride[LH_MAX_DIMS], y_stride[LH_MAX_DIMS];
@@ -65,7 +65,8 @@ typedef struct lh_copy_args {
     void *y;
 } lh_copy_args;
 
-/* Rounds to nearest even; the dtype of run is ignored. Types among f32, f64, f16, bf16, and i32 to or from f32/f64. */
+/* Rounds to nearest even; the dtype of run is ignored. Types among f32, f64, f16, bf16, and i32 to or from f32/f64.
+ */
 typedef struct lh_cast_args {
     int64_t n;
     lh_dtype from, to;
@@ -132,10 +133,11 @@ typedef struct lh_binary_args {
 } lh_binary_args;
 
 typedef struct lh_reduce_args {
-    int64_t outer, middle, inner; /* x [outer, middle, inner] -> y [outer, inner]; sums do not lose digits with length */
-    bool maximum;                 /* else sum */
-    bool accumulate;              /* y += (sum only) */
-    double scale;                 /* times this (1/middle for a mean) */
+    int64_t outer, middle,
+        inner;       /* x [outer, middle, inner] -> y [outer, inner]; sums do not lose digits with length */
+    bool maximum;    /* else sum */
+    bool accumulate; /* y += (sum only) */
+    double scale;    /* times this (1/middle for a mean) */
     const void *x;
     void *y;
 } lh_reduce_args;
@@ -160,7 +162,7 @@ typedef struct lh_norm_args {
     const void *x, *residual, *gain, *bias; /* residual, gain, bias [width] may be NULL */
     void *sum;                              /* s, written if residual is given (may be x); may be NULL without */
     void *y;                                /* may be NULL when only s is wanted */
-    void *mean, *rstd;                      /* [rows], written forward, read backward (mean unused for RMS, may be NULL) */
+    void *mean, *rstd; /* [rows], written forward, read backward (mean unused for RMS, may be NULL) */
     /* backward: x is s here; residual is ignored */
     const void *d_y;
     void *d_x, *d_gain, *d_bias; /* any may be NULL */
@@ -206,9 +208,9 @@ typedef struct lh_cross_entropy_args {
     void *nll, *lse; /* [rows]; either may be NULL */
 } lh_cross_entropy_args;
 
-/* Rotary embedding of x [batch, length, heads, width] (last stride 1): the first `rotated` channels of each head are
- * turned by the angle position * frequency[i], i < rotated/2, in pairs (i, i + rotated/2) or, interleaved, (2i, 2i+1);
- * the other channels are copied. inverse turns back (the gradient). */
+/* Rotary embedding of x [batch, length, heads, width] (last stride 1): the first `rotated` channels of each head
+ * are turned by the angle position * frequency[i], i < rotated/2, in pairs (i, i + rotated/2) or, interleaved, (2i,
+ * 2i+1); the other channels are copied. inverse turns back (the gradient). */
 typedef struct lh_rope_args {
     int64_t batch, length, heads, width, rotated;
     int64_t x_stride[3], y_stride[3]; /* batch, length, heads */
@@ -233,16 +235,16 @@ typedef struct lh_dropout_args {
 
 typedef struct lh_gather_args {
     int64_t count, rows, width; /* x [rows, width], y [count, width] */
-    const int32_t *index;       /* [count]; a negative index gives (gets) zeros; index < rows is the caller's duty */
-    double scale;               /* times this, both ways */
+    const int32_t *index; /* [count]; a negative index gives (gets) zeros; index < rows is the caller's duty */
+    double scale;         /* times this, both ways */
     const void *x;
     void *y;
     const void *d_y;
     void *d_x;
 } lh_gather_args;
 
-/* y[b, o, k, :] = x[b, o*stride + k*dilation, :] for o < out_length, k < kernel; x [batch, length, width]. FOLD adds
- * d_y back into d_x. */
+/* y[b, o, k, :] = x[b, o*stride + k*dilation, :] for o < out_length, k < kernel; x [batch, length, width]. FOLD
+ * adds d_y back into d_x. */
 typedef struct lh_unfold_args {
     int64_t batch, length, width, out_length, kernel, stride, dilation;
     const void *x;
@@ -262,8 +264,8 @@ typedef struct lh_pool_args {
     void *d_x;
 } lh_pool_args;
 
-/* The k largest of each row, as indices in ascending order of index; ties go to the higher index if late_ties, else to
- * the lower. k <= width. */
+/* The k largest of each row, as indices in ascending order of index; ties go to the higher index if late_ties, else
+ * to the lower. k <= width. */
 typedef struct lh_top_k_args {
     int64_t rows, width, k;
     bool late_ties;
@@ -271,7 +273,8 @@ typedef struct lh_top_k_args {
     int32_t *index; /* [rows, k] */
 } lh_top_k_args;
 
-/* ---- attention ------------------------------------------------------------------------------------------------- */
+/* ---- attention -------------------------------------------------------------------------------------------------
+ */
 
 /* A [batch, heads, length, width] array; width is contiguous. A batch or head stride of 0 repeats. */
 typedef struct lh_strided {
@@ -292,14 +295,14 @@ typedef enum lh_key_layout {
  *
  * Query i sees key j when  min_distance <= distance(i, j) <= max_distance  with  distance(i, j) = i - j + offset,
  * and, if intervals are given,  low[i] <= j < high[i].  All keys: min = -LH_DISTANCE_ANY, max = LH_DISTANCE_ANY.
- * Causal with the last query on the last key: offset = k_len - q_len, min = 0, max = ANY. A window of the W tokens before
- * (and not) itself: min 0 (or 1), max W.
+ * Causal with the last query on the last key: offset = k_len - q_len, min = 0, max = ANY. A window of the W tokens
+ * before (and not) itself: min 0 (or 1), max W.
  *
  * logit(i, j) = scale * head_scale[h] * ( (q_i + content_bias[h]) . k_j + (q_i + position_bias[h]) . rel_k[h][t]
  *               + (bias_scaled ? distance_bias[h][t] : 0) )
  *             + (bias_scaled ? 0 : distance_bias[h][t]) + key_bias[j]
- * with t = rel(i, j) - rel_first,  rel(i, j) = i - rel_step * j + rel_offset.  t outside 0 .. rel_len-1 is clamped into
- * it if rel_clamp, else rel_k and distance_bias contribute nothing. */
+ * with t = rel(i, j) - rel_first,  rel(i, j) = i - rel_step * j + rel_offset.  t outside 0 .. rel_len-1 is clamped
+ * into it if rel_clamp, else rel_k and distance_bias contribute nothing. */
 typedef struct lh_attention_source {
     lh_key_layout layout;
     int64_t k_len;
@@ -322,8 +325,8 @@ typedef struct lh_attention_source {
     /* LH_KEYS_GATHERED: rows of k, v for each query; negative entries are skipped. Visibility is the list's own. */
     const int32_t *gather; /* [batch, heads, q_len, gathered] */
     int64_t gathered;
-    /* LH_KEYS_BLOCKS: CSR over (batch, head, query block of block_size): tiles of block_size keys starting anywhere,
-     * then single columns. The distance rule applies inside tiles. */
+    /* LH_KEYS_BLOCKS: CSR over (batch, head, query block of block_size): tiles of block_size keys starting
+     * anywhere, then single columns. The distance rule applies inside tiles. */
     int64_t block_size;
     const int32_t *tile_row, *tile_start, *column_row, *column;
 
@@ -333,19 +336,20 @@ typedef struct lh_attention_source {
     void *d_content_bias, *d_position_bias, *d_rel_k, *d_distance_bias, *d_key_bias;
 } lh_attention_source;
 
-/* out[b,h,i] = sum over sources and visible keys j of p_ij v_j, p = softmax over all of them (and the null logit, which
- * has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The key/value head is
- * h / (heads / kv_heads). */
+/* out[b,h,i] = sum over sources and visible keys j of p_ij v_j, p = softmax over all of them (and the null logit,
+ * which has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The key/value
+ * head is h / (heads / kv_heads). */
 typedef struct lh_attention_args {
     int64_t batch, heads, kv_heads, q_len, qk_width, v_width;
     lh_strided q;   /* [batch, heads, q_len, qk_width] */
     lh_strided out; /* [batch, heads, q_len, v_width] */
-    void *lse;      /* [batch, heads, q_len] REAL, contiguous: natural log of the sum of exponentials (null included) */
+    void *lse; /* [batch, heads, q_len] REAL, contiguous: natural log of the sum of exponentials (null included) */
     double scale;
     const void *head_scale; /* [heads] or NULL */
     bool has_null;
     double null_logit;
-    double dropout; /* on probabilities: key j of source s is kept by lh_attention_keep(row_key(b*heads+h, i, s), j) */
+    double
+        dropout; /* on probabilities: key j of source s is kept by lh_attention_keep(row_key(b*heads+h, i, s), j) */
     uint64_t dropout_seed, dropout_offset;
     int source_count;
     lh_attention_source source[LH_ATTENTION_MAX_SOURCES];
@@ -365,7 +369,8 @@ typedef struct lh_attention_mass_args {
     void *mass[LH_ATTENTION_MAX_SOURCES];
 } lh_attention_mass_args;
 
-/* ---- optimizer steps: arrays of n REAL, in place ----------------------------------------------------------------- */
+/* ---- optimizer steps: arrays of n REAL, in place
+ * ----------------------------------------------------------------- */
 
 /* sum[0] += sum of x^2 in double, in an order that does not depend on threads; nonfinite[0] += how many are NaN or
  * infinite. sum and nonfinite are host addresses. */
@@ -376,8 +381,8 @@ typedef struct lh_sum_squares_args {
     int64_t *nonfinite;
 } lh_sum_squares_args;
 
-/* g' = grad_scale g; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr (mhat / (sqrt(vhat) + eps) + decay p) with
- * bias corrections for `step` >= 1 (Loshchilov & Hutter 2019). Then grad := 0 if clear_grad. */
+/* g' = grad_scale g; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr (mhat / (sqrt(vhat) + eps) + decay p)
+ * with bias corrections for `step` >= 1 (Loshchilov & Hutter 2019). Then grad := 0 if clear_grad. */
 typedef struct lh_adamw_args {
     int64_t n, step;
     double lr, beta1, beta2, eps, decay, grad_scale;
@@ -385,8 +390,8 @@ typedef struct lh_adamw_args {
     void *param, *grad, *m, *v;
 } lh_adamw_args;
 
-/* g' = grad_scale g + decay p; buf = momentum buf + g'; p -= lr (nesterov ? g' + momentum buf : buf). buffer may be NULL
- * if momentum is 0. */
+/* g' = grad_scale g + decay p; buf = momentum buf + g'; p -= lr (nesterov ? g' + momentum buf : buf). buffer may be
+ * NULL if momentum is 0. */
 typedef struct lh_sgd_args {
     int64_t n;
     double lr, momentum, decay, grad_scale;
@@ -394,10 +399,10 @@ typedef struct lh_sgd_args {
     void *param, *grad, *buffer;
 } lh_sgd_args;
 
-/* Adafactor (Shazeer & Stern 2018) for a [rows, columns] parameter: second moments factored into row [rows] and column
- * [columns] means when both are given, else full in `v`. beta2_t = 1 - step^-decay_rate; g'^2 + eps1 is averaged; the
- * update is clipped to RMS clip_threshold, then times lr, times max(eps2, RMS(param)) if scale_by_parameter; optional
- * first moment m with beta1; decay p (times lr) subtracted. */
+/* Adafactor (Shazeer & Stern 2018) for a [rows, columns] parameter: second moments factored into row [rows] and
+ * column [columns] means when both are given, else full in `v`. beta2_t = 1 - step^-decay_rate; g'^2 + eps1 is
+ * averaged; the update is clipped to RMS clip_threshold, then times lr, times max(eps2, RMS(param)) if
+ * scale_by_parameter; optional first moment m with beta1; decay p (times lr) subtracted. */
 typedef struct lh_adafactor_args {
     int64_t rows, columns, step;
     double lr, decay_rate, beta1, eps1, eps2, clip_threshold, decay, grad_scale;

@@ -1,8 +1,9 @@
 /* The kernel table of the CPU backend: plain C first, then whatever the machine's instruction sets offer on top.
  *
- * A kernel is  void kernel(lh_exec *exec, const void *arguments)  for one id and one element type. Files in ref/ define
- * every kernel for float and double (one template included twice); files in avx2/ and avx512/ replace some of the float
- * ones. To add a version: write the file, call its register function from the level's list in table.c. */
+ * A kernel is  void kernel(lh_exec *exec, const void *arguments)  for one id and one element type. Files in ref/
+ * define every kernel for float and double (one template included twice); files in avx2/ and avx512/ replace some
+ * of the float ones. To add a version: write the file, call its register function from the level's list in table.c.
+ */
 #ifndef LH_KERNELS_TABLE_H
 #define LH_KERNELS_TABLE_H
 
@@ -24,7 +25,8 @@ lh_cpu_level lh_cpu_best_level(void); /* by CPU flags and LH_CPU */
 const char *lh_cpu_level_name(lh_cpu_level level);
 const char *lh_kernel_name(lh_kernel_id id);
 
-/* A 32-bit integer hash with full avalanche: two multiplications vectorise, a block cipher per element would not. */
+/* A 32-bit integer hash with full avalanche: two multiplications vectorise, a block cipher per element would not.
+ */
 static inline uint32_t lh_mix32(uint32_t x)
 {
     x ^= x >> 16;

@@ -162,7 +162,8 @@ lh_tensor *lh_binary(lh_context *context, lh_binary_function function, lh_tensor
     lh_tensor *in[2] = {a, b};
     bool record = lh_wants_grad(context, 2, in);
     if (record && (function == LH_MAXIMUM || function == LH_MINIMUM)) {
-        return lh_op_fail(context, LH_E_UNSUPPORTED, "binary", "no gradient is defined for the maximum of two tensors");
+        return lh_op_fail(context, LH_E_UNSUPPORTED, "binary",
+                          "no gradient is defined for the maximum of two tensors");
     }
     lh_tensor *y = lh_new(context, a->dtype, ndim, shape, false);
     if (!y) {
@@ -297,7 +298,8 @@ lh_tensor *lh_dropout(lh_context *context, lh_tensor *x, double rate, int64_t re
     if (!y) {
         return NULL;
     }
-    dropout_options options = {.rate = rate, .repeat = repeat, .seed = context->seed, .offset = context->random_offset};
+    dropout_options options = {
+        .rate = rate, .repeat = repeat, .seed = context->seed, .offset = context->random_offset};
     context->random_offset += (uint64_t)(lh_tensor_count(x) / repeat + 1);
     run_dropout(context, &options, packed, y);
     if (lh_wants_grad(context, 1, &x)) {

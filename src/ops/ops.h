@@ -1,14 +1,15 @@
 /* The ops: eager functions on tensors that record themselves on the context's tape.
  *
- * Every op returns a fresh tensor, or NULL after an error (sticky in the context); NULL inputs are passed through. Inputs
- * may be strided views and may be empty. Results are contiguous unless the op says "view". Floating-point ops need all
- * their floating inputs in one dtype, f32 or f64. */
+ * Every op returns a fresh tensor, or NULL after an error (sticky in the context); NULL inputs are passed through.
+ * Inputs may be strided views and may be empty. Results are contiguous unless the op says "view". Floating-point
+ * ops need all their floating inputs in one dtype, f32 or f64. */
 #ifndef LH_OPS_OPS_H
 #define LH_OPS_OPS_H
 
 #include "autograd/context.h"
 
-/* ---- shape (ops/shape.c) ------------------------------------------------------------------------------------------ */
+/* ---- shape (ops/shape.c)
+ * ------------------------------------------------------------------------------------------ */
 
 /* The same elements in another shape; one entry may be -1. A view if x is contiguous, else a copy. */
 lh_tensor *lh_reshape(lh_context *context, lh_tensor *x, int ndim, const int64_t *shape);
@@ -24,9 +25,11 @@ lh_tensor *lh_concat(lh_context *context, int count, lh_tensor *const *xs, int d
 lh_tensor *lh_contiguous(lh_context *context, lh_tensor *x);
 /* The same values, cut off from the tape: sg(x). A view. */
 lh_tensor *lh_detach(lh_context *context, lh_tensor *x);
-lh_tensor *lh_cast(lh_context *context, lh_tensor *x, lh_dtype dtype); /* gradient cast back; f32 <-> f64, f16, bf16 */
+lh_tensor *lh_cast(lh_context *context, lh_tensor *x,
+                   lh_dtype dtype); /* gradient cast back; f32 <-> f64, f16, bf16 */
 
-/* ---- elementwise (ops/elementwise.c) ------------------------------------------------------------------------------- */
+/* ---- elementwise (ops/elementwise.c)
+ * ------------------------------------------------------------------------------- */
 
 /* a op b with broadcasting: shapes are aligned at the last dimension, sizes are equal or 1. */
 lh_tensor *lh_binary(lh_context *context, lh_binary_function function, lh_tensor *a, lh_tensor *b);
@@ -35,33 +38,36 @@ lh_tensor *lh_subtract(lh_context *context, lh_tensor *a, lh_tensor *b);
 lh_tensor *lh_multiply(lh_context *context, lh_tensor *a, lh_tensor *b);
 lh_tensor *lh_unary(lh_context *context, lh_function function, lh_tensor *x);
 lh_tensor *lh_scale(lh_context *context, lh_tensor *x, double factor);
-/* Inverted dropout with probability `rate` when the context trains, else x itself. `repeat` neighbouring elements of the
- * flattened tensor share a draw (1: ordinary). */
+/* Inverted dropout with probability `rate` when the context trains, else x itself. `repeat` neighbouring elements
+ * of the flattened tensor share a draw (1: ordinary). */
 lh_tensor *lh_dropout(lh_context *context, lh_tensor *x, double rate, int64_t repeat);
 
-/* ---- reductions (ops/reduce.c) ------------------------------------------------------------------------------------- */
+/* ---- reductions (ops/reduce.c)
+ * ------------------------------------------------------------------------------------- */
 
-lh_tensor *lh_sum(lh_context *context, lh_tensor *x);                 /* all elements -> [1] */
-lh_tensor *lh_mean(lh_context *context, lh_tensor *x);                /* all elements -> [1]; 0 for an empty tensor */
-lh_tensor *lh_sum_dim(lh_context *context, lh_tensor *x, int dim);    /* removes the dimension */
+lh_tensor *lh_sum(lh_context *context, lh_tensor *x);              /* all elements -> [1] */
+lh_tensor *lh_mean(lh_context *context, lh_tensor *x);             /* all elements -> [1]; 0 for an empty tensor */
+lh_tensor *lh_sum_dim(lh_context *context, lh_tensor *x, int dim); /* removes the dimension */
 lh_tensor *lh_mean_dim(lh_context *context, lh_tensor *x, int dim);
 lh_tensor *lh_mean_square_error(lh_context *context, lh_tensor *a, lh_tensor *b); /* mean (a-b)^2 -> [1] */
 
-/* ---- products (ops/linear.c) --------------------------------------------------------------------------------------- */
+/* ---- products (ops/linear.c)
+ * --------------------------------------------------------------------------------------- */
 
 /* y = x Wᵀ (+ bias): x [..., in], w [out, in], bias [out] or NULL -> [..., out]. */
 lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor *bias);
 /* Batched a [..., m, k] times b [..., k, n] (or its transpose [..., n, k] if transpose_b); leading sizes agree. */
 lh_tensor *lh_matmul(lh_context *context, lh_tensor *a, lh_tensor *b, bool transpose_b);
 
-/* ---- norms and activations (ops/norm.c, ops/activation.c) ---------------------------------------------------------- */
+/* ---- norms and activations (ops/norm.c, ops/activation.c)
+ * ---------------------------------------------------------- */
 
 /* Layer norm over the last dimension (biased variance); gain, bias [width] or NULL. */
 lh_tensor *lh_layer_norm(lh_context *context, lh_tensor *x, lh_tensor *gain, lh_tensor *bias, double eps);
 lh_tensor *lh_rms_norm(lh_context *context, lh_tensor *x, lh_tensor *gain, double eps);
 /* *sum = x + residual; returns norm(*sum). rms selects the RMS norm (bias then NULL). One pass over memory. */
-lh_tensor *lh_residual_norm(lh_context *context, lh_tensor *x, lh_tensor *residual, lh_tensor *gain, lh_tensor *bias,
-                            double eps, bool rms, lh_tensor **sum);
+lh_tensor *lh_residual_norm(lh_context *context, lh_tensor *x, lh_tensor *residual, lh_tensor *gain,
+                            lh_tensor *bias, double eps, bool rms, lh_tensor **sum);
 /* f(x + bias); bias [width] or NULL. The backward pass needs x only. */
 lh_tensor *lh_bias_activation(lh_context *context, lh_tensor *x, lh_tensor *bias, lh_function function);
 /* Gated unit on a joint projection x [..., 2 width] = [a | b]: f(a) * b -> [..., width] (SwiGLU, GEGLU). */
@@ -69,19 +75,20 @@ lh_tensor *lh_gated(lh_context *context, lh_tensor *x, lh_function function);
 lh_tensor *lh_softmax(lh_context *context, lh_tensor *x);     /* last dimension */
 lh_tensor *lh_log_softmax(lh_context *context, lh_tensor *x); /* last dimension */
 
-/* ---- embeddings and losses (ops/embedding.c, ops/loss.c) ------------------------------------------------------------ */
+/* ---- embeddings and losses (ops/embedding.c, ops/loss.c)
+ * ------------------------------------------------------------ */
 
-/* Rows of table [vocab, width] picked by ids (i32, any shape) -> ids' shape + [width], times `scale`. Negative ids give
- * zeros. ids >= vocab are an error. */
+/* Rows of table [vocab, width] picked by ids (i32, any shape) -> ids' shape + [width], times `scale`. Negative ids
+ * give zeros. ids >= vocab are an error. */
 lh_tensor *lh_embedding(lh_context *context, lh_tensor *table, lh_tensor *ids, double scale);
 /* Rows of x [rows, width] by index (i32 [count]) -> [count, width]. */
 lh_tensor *lh_gather_rows(lh_context *context, lh_tensor *x, lh_tensor *index);
 
 /* The loss of a linear output layer without ever holding more than a tile of logits. h [tokens, width],
- * w [vocab, width], bias [vocab] or NULL, targets i32 [tokens] (negative: not scored), weights [tokens] or NULL (1 each).
- * Returns sum_t weight_t (nll_t) as [1], nll_t = lse_t - logit_t[target] + z_loss lse_t^2, logits = scale (h wᵀ) + bias.
- * *nll, if asked for, receives the per-token values [tokens] (no gradient flows through it). When gradients are wanted
- * they are made in the forward pass, tile by tile, so that the logits are computed once. */
+ * w [vocab, width], bias [vocab] or NULL, targets i32 [tokens] (negative: not scored), weights [tokens] or NULL (1
+ * each). Returns sum_t weight_t (nll_t) as [1], nll_t = lse_t - logit_t[target] + z_loss lse_t^2, logits = scale (h
+ * wᵀ) + bias. *nll, if asked for, receives the per-token values [tokens] (no gradient flows through it). When
+ * gradients are wanted they are made in the forward pass, tile by tile, so that the logits are computed once. */
 lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
                                    lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
                                    lh_tensor **nll);
@@ -89,7 +96,8 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
 lh_tensor *lh_cross_entropy(lh_context *context, lh_tensor *logits, lh_tensor *targets, lh_tensor *weights,
                             lh_tensor **nll);
 
-/* ---- positions (ops/rope.c, ops/position.c) -------------------------------------------------------------------------- */
+/* ---- positions (ops/rope.c, ops/position.c)
+ * -------------------------------------------------------------------------- */
 
 typedef struct lh_rope_options {
     int64_t rotated;         /* channels of each head that turn: even, <= head width */
@@ -100,26 +108,29 @@ typedef struct lh_rope_options {
 /* x [batch, length, heads, width]; position i32 [length] or [batch, length]. Su et al. 2021. */
 lh_tensor *lh_rope(lh_context *context, lh_tensor *x, lh_tensor *position, const lh_rope_options *options);
 
-/* ---- time (ops/conv.c, ops/pooling.c) --------------------------------------------------------------------------------- */
+/* ---- time (ops/conv.c, ops/pooling.c)
+ * --------------------------------------------------------------------------------- */
 
 /* 1-D convolution without padding or bias: x [batch, length, in], w [out, kernel, in] ->
  * [batch, floor((length - dilation (kernel-1) - 1) / stride) + 1, out]; 0 positions if x is too short. */
 lh_tensor *lh_conv1d(lh_context *context, lh_tensor *x, lh_tensor *w, int64_t stride, int64_t dilation);
 /* Its transpose: x [batch, length, in], w [in, kernel, out] -> [batch, (length-1) stride + kernel, out]. */
 lh_tensor *lh_conv1d_transpose(lh_context *context, lh_tensor *x, lh_tensor *w, int64_t stride);
-/* Max or mean over windows of time, no padding: [batch, length, width] -> [batch, (length-kernel)/stride + 1, width]. */
+/* Max or mean over windows of time, no padding: [batch, length, width] -> [batch, (length-kernel)/stride + 1,
+ * width]. */
 lh_tensor *lh_pool1d(lh_context *context, lh_tensor *x, int64_t kernel, int64_t stride, bool maximum);
 /* Indices (i32 [rows, k], ascending) of the k largest of each row of x [rows, width]; no gradient. */
 lh_tensor *lh_top_k(lh_context *context, lh_tensor *x, int64_t k, bool late_ties);
 
-/* ---- attention (ops/attention.c) --------------------------------------------------------------------------------------- */
+/* ---- attention (ops/attention.c)
+ * --------------------------------------------------------------------------------------- */
 
 /* One key source, in tensors. Field by field as lh_attention_source (kernels/args.h), where the formula stands. */
 typedef struct lh_key_source {
     lh_key_layout layout;
     lh_tensor *k, *v; /* [batch or 1, kv_heads, k_len, qk_width / v_width], any strides with the last one 1 */
     int64_t offset, min_distance, max_distance;
-    lh_tensor *low, *high; /* i32 [batch or 1, heads or 1, q_len] or NULL */
+    lh_tensor *low, *high;                   /* i32 [batch or 1, heads or 1, q_len] or NULL */
     lh_tensor *content_bias, *position_bias; /* [heads, qk_width] or NULL */
     lh_tensor *rel_k;                        /* [heads, rel_len, qk_width] or NULL */
     lh_tensor *distance_bias;                /* [heads, rel_len] or NULL */
@@ -145,27 +156,29 @@ lh_key_source lh_key_source_all(lh_tensor *k, lh_tensor *v);
 /* Query i sees key j up to the query's own position, the last query standing on the last key. */
 lh_key_source lh_key_source_causal(lh_tensor *k, lh_tensor *v, int64_t q_len);
 
-/* One softmax over all sources: q [batch, heads, q_len, qk_width] -> [batch, heads, q_len, v_width], returned as a view of
- * storage laid out [batch, q_len, heads, v_width], so that merging the heads is free. *lse (may be NULL to ask for none)
- * receives [batch, heads, q_len]; gradients may flow through it. */
+/* One softmax over all sources: q [batch, heads, q_len, qk_width] -> [batch, heads, q_len, v_width], returned as a
+ * view of storage laid out [batch, q_len, heads, v_width], so that merging the heads is free. *lse (may be NULL to
+ * ask for none) receives [batch, heads, q_len]; gradients may flow through it. */
 lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *sources,
                         const lh_attention_options *options, lh_tensor **lse);
-/* Merges two partial results over disjoint keys exactly: out = (e^la oa + e^lb ob) / (e^la + e^lb), *lse = log of the
- * denominator. All [batch, heads, q_len, (v_width)]. */
+/* Merges two partial results over disjoint keys exactly: out = (e^la oa + e^lb ob) / (e^la + e^lb), *lse = log of
+ * the denominator. All [batch, heads, q_len, (v_width)]. */
 lh_tensor *lh_attention_merge(lh_context *context, lh_tensor *out_a, lh_tensor *lse_a, lh_tensor *out_b,
                               lh_tensor *lse_b, lh_tensor **lse);
-/* mass[s] [batch, k_len] = weight * sum over heads and queries of the probabilities of source s's keys. No gradient. */
+/* mass[s] [batch, k_len] = weight * sum over heads and queries of the probabilities of source s's keys. No
+ * gradient. */
 void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *sources,
                        const lh_attention_options *options, lh_tensor *lse, double weight, lh_tensor **mass);
 
-/* ---- position tables on the host (ops/position.c) -------------------------------------------------------------------- */
+/* ---- position tables on the host (ops/position.c)
+ * -------------------------------------------------------------------- */
 
 /* Sinusoids P[t] = [sin(d w_0..), cos(d w_0..)] for d = first .. first+count-1 (clamped to `clamp` if > 0),
  * w_i = base^(-2i/width) [count, width]; Vaswani et al. 2017 with concatenated halves. */
-lh_tensor *lh_sinusoids(lh_context *context, lh_dtype dtype, int64_t first, int64_t count, int64_t width, double base,
-                        int64_t clamp);
-/* distance_bias [heads, count] for distances first .. first+count-1 from a T5 bucket table [heads, buckets]; gradients flow
- * to the table. Raffel et al. 2020, unidirectional buckets. */
+lh_tensor *lh_sinusoids(lh_context *context, lh_dtype dtype, int64_t first, int64_t count, int64_t width,
+                        double base, int64_t clamp);
+/* distance_bias [heads, count] for distances first .. first+count-1 from a T5 bucket table [heads, buckets];
+ * gradients flow to the table. Raffel et al. 2020, unidirectional buckets. */
 lh_tensor *lh_t5_bias(lh_context *context, lh_tensor *table, int64_t first, int64_t count, int64_t max_distance);
 int32_t lh_t5_bucket(int64_t distance, int32_t buckets, int64_t max_distance);
 /* distance_bias [heads, count] of ALiBi: -slope_h * distance, slopes 2^(-8(h+1)/heads). Press et al. 2022. */

@@ -1,5 +1,5 @@
-/* Views, copies and joins. A view's gradient is a window into its source's gradient (autograd/tape.c), so views have no
- * backward function. */
+/* Views, copies and joins. A view's gradient is a window into its source's gradient (autograd/tape.c), so views
+ * have no backward function. */
 #include "ops/ops.h"
 
 #include <string.h>
@@ -30,11 +30,10 @@ static void strided_copy(lh_context *context, const lh_tensor *from, const lh_te
 
 static void copy_backward(lh_context *context, lh_node *node)
 {
-    lh_tensor *d_y = lh_out_grad(context, node, 0), *d_x = lh_in_grad(context, node, 0);
-    if (!d_y || !d_x) {
-        return;
+    lh_tensor *d_y = lh_out_grad(context, node, 0);
+    if (d_y) {
+        lh_in_grad_give(context, node, 0, lh_alias(context, d_y));
     }
-    lh_in_grad_give(context, node, 0, lh_alias(context, d_y));
 }
 
 lh_tensor *lh_contiguous(lh_context *context, lh_tensor *x)
@@ -97,7 +96,8 @@ lh_tensor *lh_transpose(lh_context *context, lh_tensor *x, int a, int b)
         return NULL;
     }
     if (a < 0 || b < 0 || a >= x->ndim || b >= x->ndim) {
-        return lh_op_fail(context, LH_E_SHAPE, "transpose", "no dimensions %d and %d in a tensor of %d", a, b, x->ndim);
+        return lh_op_fail(context, LH_E_SHAPE, "transpose", "no dimensions %d and %d in a tensor of %d", a, b,
+                          x->ndim);
     }
     lh_tensor *view = lh_alias(context, x);
     if (!view) {
@@ -252,11 +252,8 @@ lh_tensor *lh_concat(lh_context *context, int count, lh_tensor *const *xs, int d
 
 static void run_cast(lh_context *context, lh_tensor *x, lh_tensor *y)
 {
-    lh_cast_args cast = {.n = lh_tensor_count(x),
-                         .from = x->dtype,
-                         .to = y->dtype,
-                         .x = lh_tensor_data(x),
-                         .y = lh_tensor_data(y)};
+    lh_cast_args cast = {
+        .n = lh_tensor_count(x), .from = x->dtype, .to = y->dtype, .x = lh_tensor_data(x), .y = lh_tensor_data(y)};
     lh_run(context, LH_KERNEL_CAST, LH_F32, &cast);
 }
 

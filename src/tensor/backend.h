@@ -1,5 +1,5 @@
-/* A backend: where tensors live and what runs on them. Ops call kernels only through lh_backend.run, by kernel id and
- * argument struct (kernels/args.h), so a new device is one new table. */
+/* A backend: where tensors live and what runs on them. Ops call kernels only through lh_backend.run, by kernel id
+ * and argument struct (kernels/args.h), so a new device is one new table. */
 #ifndef LH_TENSOR_BACKEND_H
 #define LH_TENSOR_BACKEND_H
 
@@ -26,12 +26,13 @@ void lh_exec_free(lh_exec *exec);
 
 struct lh_backend {
     const char *name;
-    void *(*allocate)(const lh_backend *backend, size_t bytes); /* zeroed, 64-byte aligned; NULL when there is none */
+    void *(*allocate)(const lh_backend *backend,
+                      size_t bytes); /* zeroed, 64-byte aligned; NULL when there is none */
     void (*release)(const lh_backend *backend, void *data, size_t bytes);
     void (*to_host)(const lh_backend *backend, void *host, const void *device, size_t bytes);
     void (*from_host)(const lh_backend *backend, void *device, const void *host, size_t bytes);
-    /* Runs kernel `id` (enum lh_kernel_id) for element type `dtype` (LH_F32 or LH_F64 decide the arithmetic). Returns
-     * LH_E_UNSUPPORTED when the backend has no such kernel. */
+    /* Runs kernel `id` (enum lh_kernel_id) for element type `dtype` (LH_F32 or LH_F64 decide the arithmetic).
+     * Returns LH_E_UNSUPPORTED when the backend has no such kernel. */
     lh_status (*run)(const lh_backend *backend, lh_exec *exec, int id, lh_dtype dtype, const void *arguments);
     void *state;
 };

@@ -2,7 +2,8 @@
 #include "tensor/backend.h"
 #include "tensor/tensor.h"
 
-/* Free blocks are kept in lists by size class: eight classes to each power of two, so at most an eighth is wasted. */
+/* Free blocks are kept in lists by size class: eight classes to each power of two, so at most an eighth is wasted.
+ */
 #define LH_POOL_CLASSES 512
 
 struct lh_pool {

@@ -10,8 +10,8 @@ static const struct {
     size_t size;
     const char *name;
 } dtype_table[LH_DTYPE_COUNT] = {
-    [LH_F32] = {4, "f32"},   [LH_F64] = {8, "f64"}, [LH_F16] = {2, "f16"}, [LH_BF16] = {2, "bf16"},
-    [LH_I32] = {4, "i32"},   [LH_I8] = {1, "i8"},   [LH_U8] = {1, "u8"},
+    [LH_F32] = {4, "f32"}, [LH_F64] = {8, "f64"}, [LH_F16] = {2, "f16"}, [LH_BF16] = {2, "bf16"},
+    [LH_I32] = {4, "i32"}, [LH_I8] = {1, "i8"},   [LH_U8] = {1, "u8"},
 };
 
 size_t lh_dtype_size(lh_dtype dtype)

@@ -46,8 +46,8 @@ typedef struct lh_tensor {
     const char *name;       /* for messages; may be NULL */
 } lh_tensor;
 
-/* A tensor that lives until lh_tensor_free: parameters, optimizer moments, memories. Zero-filled, contiguous. `name`
- * is not copied. */
+/* A tensor that lives until lh_tensor_free: parameters, optimizer moments, memories. Zero-filled, contiguous.
+ * `name` is not copied. */
 lh_status lh_tensor_create(lh_tensor **tensor, const lh_backend *backend, lh_dtype dtype, int ndim,
                            const int64_t *shape, const char *name, lh_error *error);
 void lh_tensor_free(lh_tensor *tensor); /* also frees a gradient made by lh_tensor_create_grad; NULL is fine */
@@ -60,8 +60,8 @@ bool lh_tensor_contiguous(const lh_tensor *tensor); /* rows laid out without gap
 bool lh_tensor_same_shape(const lh_tensor *a, const lh_tensor *b);
 void *lh_tensor_data(const lh_tensor *tensor); /* address of the first element, in the backend's address space */
 
-/* Moves whole tensors between the host and the backend. `host` holds count elements of the tensor's dtype, row-major;
- * the tensor must be contiguous. */
+/* Moves whole tensors between the host and the backend. `host` holds count elements of the tensor's dtype,
+ * row-major; the tensor must be contiguous. */
 lh_status lh_tensor_read(const lh_tensor *tensor, void *host, lh_error *error);
 lh_status lh_tensor_write(lh_tensor *tensor, const void *host, lh_error *error);
 
