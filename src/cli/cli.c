@@ -115,7 +115,7 @@ static lh_status dispatch(const lh_verb *const *verbs, int argc, char *const *ar
     if (is_word(argv[0], "--help", "-h")) {
         return help(verbs, 0, NULL, error);
     }
-    if (strcmp(argv[0], "help") == 0) {
+    if (strcmp(argv[0], "help") == 0 && (argc == 1 || argv[1][0] != '-')) {
         return help(verbs, argc - 1, argv + 1, error);
     }
     if (argc == 2 && lh_verb_is_group(verbs, argv[0]) && is_word(argv[1], "--help", "-h")) {
