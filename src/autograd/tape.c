@@ -77,6 +77,34 @@ lh_node *lh_record(lh_context *context, const char *op, void (*backward)(lh_cont
     return node;
 }
 
+/* Is the tensor its own storage's elements in some order, without gaps or repeats? Fills in the strides of that
+ * order. */
+static bool dense_permutation(const lh_tensor *tensor)
+{
+    int64_t expected = 1;
+    bool used[LH_MAX_DIMS] = {false};
+    for (int step = 0; step < tensor->ndim; step++) {
+        int found = -1;
+        for (int i = 0; i < tensor->ndim && found < 0; i++) {
+            if (!used[i] && (tensor->shape[i] == 1 || tensor->stride[i] == expected)) {
+                found = i;
+            }
+        }
+        if (found < 0) {
+            return false;
+        }
+        used[found] = true;
+        expected *= tensor->shape[found];
+    }
+    return true;
+}
+
+/* A gradient of its own (not a window) that lies contiguous. */
+static bool plain(const lh_tensor *tensor)
+{
+    return !(tensor->node && tensor->node->view_source) && lh_tensor_contiguous(tensor);
+}
+
 /* A view's gradient is a window into its source's gradient: what flows into the window has already arrived. */
 static lh_tensor *grad_window(lh_context *context, lh_tensor *tensor);
 
@@ -90,6 +118,10 @@ static lh_tensor *grad_buffer(lh_context *context, lh_tensor *tensor)
             tensor->grad = grad_window(context, tensor);
         } else {
             tensor->grad = lh_new_like(context, tensor, true);
+            if (tensor->grad && lh_tensor_count(tensor) > 0 && dense_permutation(tensor)) {
+                /* Views of this tensor are windows by its strides, so its gradient is laid out like it. */
+                memcpy(tensor->grad->stride, tensor->stride, sizeof tensor->stride);
+            }
         }
         if (tensor->grad) {
             lh_pin(tensor->grad);
@@ -106,8 +138,7 @@ static lh_tensor *grad_window(lh_context *context, lh_tensor *tensor)
     if (!window) {
         return NULL;
     }
-    /* The view op stored how it cut the source: replayed here on the gradient by its own layout relation. Source
-     * and gradient are both dense in the source's index space, so a view of a contiguous source keeps its strides.
+    /* The source's gradient is laid out like the source, so the view's own strides cut the same window out of it.
      */
     window->ndim = tensor->ndim;
     memcpy(window->shape, tensor->shape, sizeof window->shape);
@@ -134,8 +165,7 @@ lh_tensor *lh_in_grad_packed(lh_context *context, lh_node *node, int i, double *
     if (lh_op_stopped(context) || !in || !in->requires_grad) {
         return NULL;
     }
-    bool view = in->node && in->node->view_source;
-    if (!in->grad && !view) {
+    if (!in->grad && plain(in)) {
         *beta = 0.0;
         in->grad = lh_new_like(context, in, false);
         if (in->grad) {
@@ -199,8 +229,7 @@ void lh_in_grad_give(lh_context *context, lh_node *node, int i, lh_tensor *gradi
     if (lh_op_stopped(context) || !gradient || !in || !in->requires_grad) {
         return;
     }
-    bool view = in->node && in->node->view_source;
-    if (!in->grad && !view && gradient->storage->references == 1 && lh_tensor_contiguous(gradient)) {
+    if (!in->grad && plain(in) && gradient->storage->references == 1 && lh_tensor_contiguous(gradient)) {
         lh_tensor *taken = lh_alias(context, gradient);
         if (taken) {
             memcpy(taken->shape, in->shape, sizeof taken->shape);
@@ -217,7 +246,7 @@ void lh_in_grad_give(lh_context *context, lh_node *node, int i, lh_tensor *gradi
         }
         return;
     }
-    if (!in->grad && !view && lh_tensor_contiguous(gradient)) {
+    if (!in->grad && plain(in) && lh_tensor_contiguous(gradient)) {
         lh_tensor *copy =
             lh_new_like(context, in, false); /* shared with someone: one pass instead of zero and add */
         if (copy) {

@@ -17,7 +17,7 @@ lh_tensor *lh_reshape(lh_context *context, lh_tensor *x, int ndim, const int64_t
 lh_tensor *lh_transpose(lh_context *context, lh_tensor *x, int a, int b);
 /* View of positions start .. start+length-1 of dimension `dim`. */
 lh_tensor *lh_slice(lh_context *context, lh_tensor *x, int dim, int64_t start, int64_t length);
-/* x repeated `times` along a dimension of size 1 (a strided result; the gradient is summed). */
+/* x repeated `times` along a dimension of size 1 (a copy; the gradient is summed). */
 lh_tensor *lh_expand(lh_context *context, lh_tensor *x, int dim, int64_t times);
 /* Joins tensors along `dim`; the other sizes agree. */
 lh_tensor *lh_concat(lh_context *context, int count, lh_tensor *const *xs, int dim);

@@ -172,16 +172,22 @@ lh_tensor *lh_expand(lh_context *context, lh_tensor *x, int dim, int64_t times)
         return lh_op_fail(context, LH_E_SHAPE, "expand", "dimension %d of %s is not 1", dim,
                           lh_shape_text(text, sizeof text, x->ndim, x->shape));
     }
-    lh_tensor *view = lh_alias(context, x);
-    if (!view) {
+    lh_tensor *repeated = lh_alias(context, x);
+    int64_t shape[LH_MAX_DIMS];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[dim] = times;
+    lh_tensor *y = repeated ? lh_new(context, x->dtype, x->ndim, shape, false) : NULL;
+    if (!y) {
         return NULL;
     }
-    view->shape[dim] = times;
-    view->stride[dim] = 0;
+    repeated->shape[dim] = times;
+    repeated->stride[dim] = 0;
+    strided_copy(context, repeated, y);
+    lh_drop(context, repeated);
     if (lh_wants_grad(context, 1, &x)) {
-        lh_record(context, "expand", expand_backward, 1, &x, 1, &view, 0, NULL, &dim, sizeof dim);
+        lh_record(context, "expand", expand_backward, 1, &x, 1, &y, 0, NULL, &dim, sizeof dim);
     }
-    return view;
+    return y;
 }
 
 static lh_tensor *window_of(lh_context *context, lh_tensor *whole, int dim, int64_t start, int64_t length)
