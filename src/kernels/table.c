@@ -1,5 +1,6 @@
 #include "kernels/table.h"
 
+#include "kernels/attention_register.h"
 #include "kernels/kernel.h"
 
 #include <pthread.h>
@@ -33,9 +34,7 @@ static void register_ref(lh_kernel_table *table)
     lh_register_rows_ref(table);
     lh_register_window_ref(table);
     lh_register_optimizer_ref(table);
-    if (lh_register_attention_ref) {
-        lh_register_attention_ref(table);
-    }
+    lh_register_attention_ref(table);
 }
 
 #if defined(__x86_64__)
