@@ -69,9 +69,10 @@ static lh_status unquote(const ini_reader *reader, const char *key, char *at, ch
         if (c == '\\') {
             c = unescape(*++at);
             if (c == '\0') {
-                return lh_fail(reader->error, LH_E_CONFIG,
-                               "%s:%d: the value of '%s' has a backslash before something else than n, t, r, \" or \\",
-                               reader->name, reader->line, key);
+                return lh_fail(
+                    reader->error, LH_E_CONFIG,
+                    "%s:%d: the value of '%s' has a backslash before something else than n, t, r, \" or \\",
+                    reader->name, reader->line, key);
             }
         } else if (c == '\0') {
             return lh_fail(reader->error, LH_E_CONFIG, "%s:%d: the quotes around the value of '%s' are not closed",
@@ -80,8 +81,8 @@ static lh_status unquote(const ini_reader *reader, const char *key, char *at, ch
         *write++ = c;
     }
     if (!only_comment(at + 1)) {
-        return lh_fail(reader->error, LH_E_CONFIG, "%s:%d: there is text after the quoted value of '%s'", reader->name,
-                       reader->line, key);
+        return lh_fail(reader->error, LH_E_CONFIG, "%s:%d: there is text after the quoted value of '%s'",
+                       reader->name, reader->line, key);
     }
     *write = '\0';
     return LH_OK;
@@ -157,7 +158,8 @@ lh_status lh_ini_parse(const char *name, const char *text, size_t size, lh_ini_h
 {
     const char *nul = size ? memchr(text, '\0', size) : NULL;
     if (nul) {
-        return lh_fail(error, LH_E_CONFIG, "%s: byte %zu is zero; this is not a text file", name, (size_t)(nul - text));
+        return lh_fail(error, LH_E_CONFIG, "%s: byte %zu is zero; this is not a text file", name,
+                       (size_t)(nul - text));
     }
     char *copy = size < SIZE_MAX ? lh_heap_alloc(size + 1) : NULL;
     if (!copy) {

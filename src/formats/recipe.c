@@ -90,7 +90,8 @@ static lh_status add_row(lh_recipe *recipe, const lh_recipe_key *row, lh_error *
     return LH_OK;
 }
 
-/* Sections are gone through one after the other, so that each one's keys lie together whatever table they are from. */
+/* Sections are gone through one after the other, so that each one's keys lie together whatever table they are from.
+ */
 static lh_status add_tables(lh_recipe *recipe, const lh_recipe_key *const *tables, lh_error *error)
 {
     for (const lh_recipe_key *const *table = tables; *table; table++) {
@@ -121,9 +122,10 @@ static lh_status check_defaults(const lh_recipe *recipe, lh_error *error)
             recipe_value value = {0};
             char expected[512] = "";
             if (row->fallback && !recipe_parse_value(row, row->fallback, &value, expected, sizeof expected)) {
-                return expected[0] == '\0' ? no_memory(error)
-                                           : lh_fail(error, LH_E_INTERNAL, "the schema's default of %s.%s, '%s', is not %s",
-                                                     row->section, row->key, row->fallback, expected);
+                return expected[0] == '\0'
+                           ? no_memory(error)
+                           : lh_fail(error, LH_E_INTERNAL, "the schema's default of %s.%s, '%s', is not %s",
+                                     row->section, row->key, row->fallback, expected);
             }
             recipe_free_value(&value);
         }
@@ -276,8 +278,8 @@ static lh_status assign(lh_recipe *recipe, recipe_assignment assignment, const c
 static lh_status unknown_section(const lh_recipe *recipe, const char *place, const char *section, lh_error *error)
 {
     const char *near = lh_nearest_name(section, recipe->sections, recipe->section_count);
-    return lh_fail(error, LH_E_CONFIG, "%s: unknown section [%s]%s%s%s", place, section, near ? "; did you mean [" : "",
-                   near ? near : "", near ? "]?" : "");
+    return lh_fail(error, LH_E_CONFIG, "%s: unknown section [%s]%s%s%s", place, section,
+                   near ? "; did you mean [" : "", near ? near : "", near ? "]?" : "");
 }
 
 /* Offers the nearest key of the section, or else another section that has a key of that name. */
@@ -297,8 +299,8 @@ static lh_status unknown_key(const lh_recipe *recipe, const char *place, const c
     near = names ? lh_nearest_name(key, names, count) : NULL;
     lh_heap_free(names);
     if (elsewhere) {
-        return lh_fail(error, LH_E_CONFIG, "%s: unknown key '%s' in [%s]; a key of that name is in [%s]", place, key,
-                       section, elsewhere);
+        return lh_fail(error, LH_E_CONFIG, "%s: unknown key '%s' in [%s]; a key of that name is in [%s]", place,
+                       key, section, elsewhere);
     }
     return lh_fail(error, LH_E_CONFIG, "%s: unknown key '%s' in [%s]%s%s%s", place, key, section,
                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -312,8 +314,8 @@ static lh_status check_known(const lh_recipe *recipe, const char *place, const c
         return LH_OK;
     }
     if (section[0] == '\0') {
-        return lh_fail(error, LH_E_CONFIG, "%s: key '%s' stands before the first [section]; only 'preset' may", place,
-                       key);
+        return lh_fail(error, LH_E_CONFIG, "%s: key '%s' stands before the first [section]; only 'preset' may",
+                       place, key);
     }
     if (!has_section(recipe, section)) {
         return unknown_section(recipe, place, section, error);
@@ -343,8 +345,8 @@ static lh_status read_line(void *user, const char *section, const char *key, con
     LH_TRY(check_known(recipe, place, section, key, &fresh.slot, error));
     for (size_t i = reader->first; i < recipe->assignment_count; i++) {
         if (recipe->assignments[i].slot == fresh.slot) {
-            return lh_fail(error, LH_E_CONFIG, "%s: '%s' is given a second time; line %d has it already", place, key,
-                           recipe->assignments[i].line);
+            return lh_fail(error, LH_E_CONFIG, "%s: '%s' is given a second time; line %d has it already", place,
+                           key, recipe->assignments[i].line);
         }
     }
     return assign(recipe, fresh, value, error);

@@ -1,12 +1,12 @@
 /* Recipes: everything that a run depends on, in one INI text, checked against a schema.
  *
  * A schema is a list of tables that the parts of the program contribute (the trainer, each model kind, each memory
- * kind). A key may be legal only under a condition, such as memory.kind=compressive, and several rows may give the same
- * key different meaning under different conditions.
+ * kind). A key may be legal only under a condition, such as memory.kind=compressive, and several rows may give the
+ * same key different meaning under different conditions.
  *
- * Where a value comes from, weakest first: the schema's default; a preset (`preset = NAME` before the first section, or
- * preset=NAME on the command line); a file; the command line. Nothing unknown is ever skipped. docs/recipes.md is the
- * user's view. */
+ * Where a value comes from, weakest first: the schema's default; a preset (`preset = NAME` before the first
+ * section, or preset=NAME on the command line); a file; the command line. Nothing unknown is ever skipped.
+ * docs/recipes.md is the user's view. */
 #ifndef LH_FORMATS_RECIPE_H
 #define LH_FORMATS_RECIPE_H
 
@@ -28,8 +28,8 @@ typedef enum lh_recipe_type {
 #define LH_RECIPE_NO_MIN (-INFINITY)
 #define LH_RECIPE_NO_MAX INFINITY
 
-/* One row of a schema table. The row with a NULL section ends the table. Tables are static data: they must outlive the
- * recipe. */
+/* One row of a schema table. The row with a NULL section ends the table. Tables are static data: they must outlive
+ * the recipe. */
 typedef struct lh_recipe_key {
     const char *section, *key;
     lh_recipe_type type;
@@ -54,20 +54,22 @@ lh_status lh_recipe_create(lh_recipe **recipe, const lh_recipe_key *const *table
                            size_t preset_count, lh_error *error);
 void lh_recipe_free(lh_recipe *recipe); /* NULL is fine */
 
-/* Adds a file, a text (`name` stands for the file in messages), or one command-line argument "section.key=value". What
- * is read later wins among files; the last argument wins on the command line. Unknown sections and keys, and a key given
- * twice in one file, fail here; values are checked by lh_recipe_resolve. */
+/* Adds a file, a text (`name` stands for the file in messages), or one command-line argument "section.key=value".
+ * What is read later wins among files; the last argument wins on the command line. Unknown sections and keys, and a
+ * key given twice in one file, fail here; values are checked by lh_recipe_resolve. */
 lh_status lh_recipe_read(lh_recipe *recipe, const char *path, lh_error *error);
 lh_status lh_recipe_read_text(lh_recipe *recipe, const char *name, const char *text, size_t size, lh_error *error);
 lh_status lh_recipe_override(lh_recipe *recipe, const char *argument, lh_error *error);
 
-/* Decides every value: expands the preset, checks conditions, types and ranges. Must be called before the getters, and
- * again after more has been read. A key whose condition does not hold is LH_E_CONFIG, unless the condition was switched
- * off by a stronger source: `memory.kind=none` on the command line silences the file's compressive keys. */
+/* Decides every value: expands the preset, checks conditions, types and ranges. Must be called before the getters,
+ * and again after more has been read. A key whose condition does not hold is LH_E_CONFIG, unless the condition was
+ * switched off by a stronger source: `memory.kind=none` on the command line silences the file's compressive keys.
+ */
 lh_status lh_recipe_resolve(lh_recipe *recipe, lh_error *error);
 
-/* Getters take "section.key". A name that is not in the schema, or of another type, is a programming fault: debug builds
- * abort. A key whose condition does not hold gives its first default. Strings and lists live until the next resolve. */
+/* Getters take "section.key". A name that is not in the schema, or of another type, is a programming fault: debug
+ * builds abort. A key whose condition does not hold gives its first default. Strings and lists live until the next
+ * resolve. */
 const char *lh_recipe_string(const lh_recipe *recipe, const char *name); /* strings and choices */
 int64_t lh_recipe_integer(const lh_recipe *recipe, const char *name);
 double lh_recipe_real(const lh_recipe *recipe, const char *name);

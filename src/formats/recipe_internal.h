@@ -4,7 +4,8 @@
 
 #include "formats/recipe.h"
 
-/* How strong a source is. A preset's base is one weaker than the preset; files grow stronger in the order of reading. */
+/* How strong a source is. A preset's base is one weaker than the preset; files grow stronger in the order of
+ * reading. */
 enum {
     RECIPE_RANK_DEFAULT = 0,
     RECIPE_RANK_PRESET = 100,
@@ -82,8 +83,8 @@ const lh_recipe_preset *recipe_find_preset(const lh_recipe *recipe, const char *
 /* Drops assignments from `count` on. */
 void recipe_forget(lh_recipe *recipe, size_t count);
 
-/* Parses `text` as the row demands. On failure `expected` says what was expected, and the value is empty. False with an
- * empty `expected` means that there was no memory. */
+/* Parses `text` as the row demands. On failure `expected` says what was expected, and the value is empty. False
+ * with an empty `expected` means that there was no memory. */
 bool recipe_parse_value(const lh_recipe_key *row, const char *text, recipe_value *value, char *expected,
                         size_t expected_size);
 void recipe_free_value(recipe_value *value);

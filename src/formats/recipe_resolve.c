@@ -105,8 +105,9 @@ static lh_status reject_condition(const lh_recipe *recipe, const recipe_slot *sl
     recipe_place(slot->given, place, sizeof place);
     list_conditions(slot, conditions, sizeof conditions);
     if (!blocker->row) {
-        return lh_fail(error, LH_E_CONFIG, "%s: [%s] %s = %s is legal only with %s, but %s.%s is not in use here", place,
-                       slot->section, slot->key, slot->given->value, conditions, blocker->section, blocker->key);
+        return lh_fail(error, LH_E_CONFIG, "%s: [%s] %s = %s is legal only with %s, but %s.%s is not in use here",
+                       place, slot->section, slot->key, slot->given->value, conditions, blocker->section,
+                       blocker->key);
     }
     return lh_fail(error, LH_E_CONFIG, "%s: [%s] %s = %s is legal only with %s, but %s.%s is '%s' (%s)", place,
                    slot->section, slot->key, slot->given->value, conditions, blocker->section, blocker->key,
@@ -135,7 +136,8 @@ static lh_status parse_default(recipe_slot *slot, const lh_recipe_key *row, lh_e
         slot->value.text = lh_heap_strdup("");
         return slot->value.text ? LH_OK : no_memory(error);
     }
-    return recipe_parse_value(row, row->fallback, &slot->value, expected, sizeof expected) ? LH_OK : no_memory(error);
+    return recipe_parse_value(row, row->fallback, &slot->value, expected, sizeof expected) ? LH_OK
+                                                                                           : no_memory(error);
 }
 
 static lh_status resolve_inactive(lh_recipe *recipe, recipe_slot *slot, lh_error *error)
@@ -282,6 +284,6 @@ lh_status lh_recipe_reject(const lh_recipe *recipe, const char *name, lh_error *
         return lh_fail(error, LH_E_CONFIG, "%s %s", name, sentence);
     }
     const recipe_slot *slot = &recipe->slots[at];
-    return lh_fail(error, LH_E_CONFIG, "%s: [%s] %s = %s %s", lh_recipe_origin(recipe, name), slot->section, slot->key,
-                   slot->value.text ? slot->value.text : "", sentence);
+    return lh_fail(error, LH_E_CONFIG, "%s: [%s] %s = %s %s", lh_recipe_origin(recipe, name), slot->section,
+                   slot->key, slot->value.text ? slot->value.text : "", sentence);
 }

@@ -79,6 +79,12 @@ const lh_safetensors_tensor *lh_safetensors_find(const lh_safetensors *file, con
 lh_status lh_safetensors_need(const lh_safetensors *file, const char *name, const lh_safetensors_tensor **tensor,
                               lh_error *error);
 
+/* Copies a tensor to `buffer`. LH_E_SHAPE, naming both, unless dtype and shape are the expected ones. */
+lh_status lh_safetensors_load(const lh_safetensors *file, const char *name, lh_safetensors_dtype dtype, int ndim,
+                              const int64_t *shape, void *buffer, lh_error *error);
+/* Writes "F32 [2, 3]" for messages; returns text. */
+char *lh_safetensors_describe(lh_safetensors_dtype dtype, int ndim, const int64_t *shape, char *text, size_t size);
+
 /* The metadata value, or NULL. Pairs come in the order of the file. */
 const char *lh_safetensors_metadata(const lh_safetensors *file, const char *key);
 size_t lh_safetensors_metadata_count(const lh_safetensors *file);

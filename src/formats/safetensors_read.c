@@ -3,6 +3,7 @@
 #include "formats/safetensors.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -420,6 +421,39 @@ lh_status lh_safetensors_need(const lh_safetensors *file, const char *name, cons
     lh_heap_free(names);
     return lh_fail(error, LH_E_FORMAT, "%s: there is no tensor '%s' among its %zu%s%s%s", file->path, name,
                    file->count, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+char *lh_safetensors_describe(lh_safetensors_dtype dtype, int ndim, const int64_t *shape, char *text, size_t size)
+{
+    int used = snprintf(text, size, "%s [", lh_safetensors_dtype_name(dtype));
+    for (int i = 0; i < ndim && (size_t)used < size; i++) {
+        used += snprintf(text + used, size - (size_t)used, "%s%" PRId64, i ? ", " : "", shape[i]);
+    }
+    if ((size_t)used < size) {
+        (void)snprintf(text + used, size - (size_t)used, "]");
+    }
+    return text;
+}
+
+lh_status lh_safetensors_load(const lh_safetensors *file, const char *name, lh_safetensors_dtype dtype, int ndim,
+                              const int64_t *shape, void *buffer, lh_error *error)
+{
+    const lh_safetensors_tensor *tensor = NULL;
+    LH_TRY(lh_safetensors_need(file, name, &tensor, error));
+    bool same = tensor->dtype == dtype && tensor->ndim == ndim;
+    for (int i = 0; i < ndim && same; i++) {
+        same = tensor->shape[i] == shape[i];
+    }
+    if (!same) {
+        char found[256], wanted[256];
+        return lh_fail(error, LH_E_SHAPE, "%s: tensor '%s' is %s, but %s is expected", file->path, name,
+                       lh_safetensors_describe(tensor->dtype, tensor->ndim, tensor->shape, found, sizeof found),
+                       lh_safetensors_describe(dtype, ndim, shape, wanted, sizeof wanted));
+    }
+    if (tensor->bytes) {
+        memcpy(buffer, tensor->data, tensor->bytes);
+    }
+    return LH_OK;
 }
 
 const char *lh_safetensors_metadata(const lh_safetensors *file, const char *key)
