@@ -5,6 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef __clang_analyzer__
+#undef lh_fail
+#undef lh_fail_errno
+#endif
+
 const char *lh_status_name(lh_status status)
 {
     switch (status) {
