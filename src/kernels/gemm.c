@@ -1,72 +1,170 @@
-/* GEMM through the BLAS library, for every level. */
-#include "kernels/kernel.h"
+/* GEMM for every level: our own split among threads over a library's single-threaded product.
+ *
+ * Measured at the shapes of training, a split over oneDNN beats oneDNN's own threading, OpenBLAS and BLIS (see
+ * docs/dependencies.md and `longhand bench kernels`). And since a tile of C is computed by one thread from all of
+ * k, the result does not depend on the number of threads. */
+#include "kernels/gemm.h"
 
 #include <cblas.h>
-#include <stdatomic.h>
+#include <omp.h>
+#if LH_HAVE_DNNL
+#include <dnnl.h>
+#endif
 
-/* The library keeps one thread count for the process; setting it takes a lock and resets its pool, so only changes
- * are passed on. */
-static void blas_threads(int threads)
+/* Below this many multiply-adds for each thread a parallel region costs more than it saves. */
+#define GEMM_GRAIN 100000
+
+static lh_product product_of(const lh_gemm_args *args, int64_t batch, size_t element)
 {
-    static atomic_int current;
-    if (atomic_load(&current) != threads) {
-        openblas_set_num_threads(threads);
-        atomic_store(&current, threads);
+    return (lh_product){
+        .transpose_a = args->transpose_a,
+        .transpose_b = args->transpose_b,
+        .m = args->m,
+        .n = args->n,
+        .k = args->k,
+        .lda = args->lda,
+        .ldb = args->ldb,
+        .ldc = args->ldc,
+        .a = (const char *)args->a + batch * args->a_batch * (int64_t)element,
+        .b = (const char *)args->b + batch * args->b_batch * (int64_t)element,
+        .c = (char *)args->c + batch * args->c_batch * (int64_t)element,
+        .alpha = args->alpha,
+        .beta = args->beta,
+    };
+}
+
+/* The part [row, row + m) x [column, column + n) of a product. */
+static lh_product product_tile(lh_product whole, int64_t row, int64_t m, int64_t column, int64_t n, size_t element)
+{
+    whole.a = (const char *)whole.a + (whole.transpose_a ? row : row * whole.lda) * (int64_t)element;
+    whole.b = (const char *)whole.b + (whole.transpose_b ? column * whole.ldb : column) * (int64_t)element;
+    whole.c = (char *)whole.c + (row * whole.ldc + column) * (int64_t)element;
+    whole.m = m;
+    whole.n = n;
+    return whole;
+}
+
+/* Cuts one product into up to `parts` tiles: each thread reads its rows of A and columns of B, so of all grids the
+ * one with the smallest tile perimeter wins, weighted by the padding that its rounding adds. */
+static void choose_grid(const lh_gemm_args *args, int parts, int64_t row_unit, int64_t column_unit, int64_t *tile_m,
+                        int64_t *tile_n)
+{
+    double best = 0;
+    *tile_m = args->m;
+    *tile_n = args->n;
+    for (int across = 1; across <= parts; across++) {
+        int down = parts / across;
+        int64_t m = lh_ceil_div(lh_ceil_div(args->m, down), row_unit) * row_unit;
+        int64_t n = lh_ceil_div(lh_ceil_div(args->n, across), column_unit) * column_unit;
+        m = lh_min64(m, args->m);
+        n = lh_min64(n, args->n);
+        /* time is the largest tile's: its area times k, plus reading both operands */
+        double cost = (double)m * (double)n + 16.0 * (double)(m + n);
+        if (across == 1 || cost < best) {
+            best = cost;
+            *tile_m = m;
+            *tile_n = n;
+        }
     }
 }
 
-#define GEMM_KERNEL(suffix, REAL, call)                                                                        \
-    static void gemm_one_##suffix(const lh_gemm_args *args, int64_t batch)                                     \
-    {                                                                                                          \
-        const REAL *a = (const REAL *)args->a + batch * args->a_batch;                                         \
-        const REAL *b = (const REAL *)args->b + batch * args->b_batch;                                         \
-        REAL *c = (REAL *)args->c + batch * args->c_batch;                                                     \
-        call(CblasRowMajor, args->transpose_a ? CblasTrans : CblasNoTrans,                                     \
-             args->transpose_b ? CblasTrans : CblasNoTrans, (int)args->m, (int)args->n, (int)args->k,          \
-             (REAL)args->alpha, a, (int)args->lda, b, (int)args->ldb, (REAL)args->beta, c, (int)args->ldc);    \
-    }                                                                                                          \
-                                                                                                               \
-    static void gemm_empty_##suffix(const lh_gemm_args *args)                                                  \
-    {                                                                                                          \
-        for (int64_t batch = 0; batch < args->batch; batch++) {                                                \
-            for (int64_t i = 0; i < args->m; i++) {                                                            \
-                REAL *row = (REAL *)args->c + batch * args->c_batch + i * args->ldc;                           \
-                for (int64_t j = 0; j < args->n; j++) {                                                        \
-                    row[j] = args->beta == 0 ? 0 : (REAL)args->beta * row[j];                                  \
-                }                                                                                              \
-            }                                                                                                  \
-        }                                                                                                      \
-    }                                                                                                          \
-                                                                                                               \
-    static void gemm_##suffix(lh_exec *exec, const void *arguments)                                            \
-    {                                                                                                          \
-        const lh_gemm_args *args = arguments;                                                                  \
-        if (args->batch == 0 || args->m == 0 || args->n == 0) {                                                \
-            return;                                                                                            \
-        }                                                                                                      \
-        if (args->k == 0) {                                                                                    \
-            gemm_empty_##suffix(args);                                                                         \
-            return;                                                                                            \
-        }                                                                                                      \
-        blas_threads(exec->threads);                                                                           \
-        if (args->batch >= 2 * exec->threads && exec->threads > 1) {                                           \
-            _Pragma("omp parallel for schedule(dynamic) num_threads(exec->threads)") for (int64_t batch = 0;   \
-                                                                                          batch < args->batch; \
-                                                                                          batch++)             \
-            {                                                                                                  \
-                gemm_one_##suffix(args, batch);                                                                \
-            }                                                                                                  \
-            return;                                                                                            \
-        }                                                                                                      \
-        for (int64_t batch = 0; batch < args->batch; batch++) {                                                \
-            gemm_one_##suffix(args, batch);                                                                    \
-        }                                                                                                      \
+static void run_item(const lh_gemm_args *args, size_t element, int64_t item, int64_t tile_m, int64_t tile_n,
+                     lh_product_function one)
+{
+    int64_t across = lh_ceil_div(args->n, tile_n), tiles = lh_ceil_div(args->m, tile_m) * across;
+    int64_t row = item % tiles / across * tile_m, column = item % tiles % across * tile_n;
+    lh_product part = product_tile(product_of(args, item / tiles, element), row, lh_min64(tile_m, args->m - row),
+                                   column, lh_min64(tile_n, args->n - column), element);
+    one(&part);
+}
+
+void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, int64_t row_unit, int64_t column_unit,
+                 lh_product_function one)
+{
+    if (args->batch == 0 || args->m == 0 || args->n == 0) {
+        return;
+    }
+    double work = (double)args->batch * (double)args->m * (double)args->n * (double)args->k;
+    int threads =
+        work < 2.0 * GEMM_GRAIN ? 1 : (int)(work / GEMM_GRAIN < exec->threads ? work / GEMM_GRAIN : exec->threads);
+    int64_t tile_m = args->m, tile_n = args->n;
+    if (threads > 1 && args->batch < threads) {
+        choose_grid(args, (int)lh_ceil_div(threads, args->batch), row_unit, column_unit, &tile_m, &tile_n);
+    }
+    int64_t tiles = lh_ceil_div(args->m, tile_m) * lh_ceil_div(args->n, tile_n);
+    int64_t items = args->batch * tiles;
+    if (threads == 1) {
+        int before = omp_get_max_threads();
+        omp_set_num_threads(1); /* the libraries would start threads of their own outside of a parallel region */
+        for (int64_t item = 0; item < items; item++) {
+            run_item(args, element, item, tile_m, tile_n, one);
+        }
+        omp_set_num_threads(before);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t item = 0; item < items; item++) {
+        run_item(args, element, item, tile_m, tile_n, one);
+    }
+}
+
+/* ---- the libraries ----------------------------------------------------------------------------------------------
+ */
+
+static void openblas_f64(const lh_product *p)
+{
+    cblas_dgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
+                p->transpose_b ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k, p->alpha, p->a,
+                (int)p->lda, p->b, (int)p->ldb, p->beta, p->c, (int)p->ldc);
+}
+
+static void openblas_f32(const lh_product *p)
+{
+    cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
+                p->transpose_b ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k, (float)p->alpha, p->a,
+                (int)p->lda, p->b, (int)p->ldb, (float)p->beta, p->c, (int)p->ldc);
+}
+
+static void library_f32(const lh_product *p)
+{
+#if LH_HAVE_DNNL
+    if (dnnl_sgemm(p->transpose_a ? 'T' : 'N', p->transpose_b ? 'T' : 'N', p->m, p->n, p->k, (float)p->alpha, p->a,
+                   p->lda, p->b, p->ldb, (float)p->beta, p->c, p->ldc) == dnnl_success) {
+        return;
+    }
+#endif
+    openblas_f32(p);
+}
+
+/* k = 0 is left to no library: C = beta C. */
+#define GEMM_EMPTY(suffix, REAL)                                         \
+    static void empty_##suffix(const lh_product *p)                      \
+    {                                                                    \
+        for (int64_t i = 0; i < p->m; i++) {                             \
+            REAL *row = (REAL *)p->c + i * p->ldc, beta = (REAL)p->beta; \
+            for (int64_t j = 0; j < p->n; j++) {                         \
+                row[j] = beta == 0 ? 0 : beta * row[j];                  \
+            }                                                            \
+        }                                                                \
     }
 
-GEMM_KERNEL(f32, float, cblas_sgemm)
-GEMM_KERNEL(f64, double, cblas_dgemm)
+GEMM_EMPTY(f32, float)
+GEMM_EMPTY(f64, double)
+
+void lh_gemm_library_f32(lh_exec *exec, const void *arguments)
+{
+    const lh_gemm_args *args = arguments;
+    lh_gemm_run(exec, args, sizeof(float), 48, 16, args->k == 0 ? empty_f32 : library_f32);
+}
+
+static void gemm_f64(lh_exec *exec, const void *arguments)
+{
+    const lh_gemm_args *args = arguments;
+    lh_gemm_run(exec, args, sizeof(double), 48, 16, args->k == 0 ? empty_f64 : openblas_f64);
+}
 
 void lh_register_gemm(lh_kernel_table *table)
 {
-    LH_SET_BOTH(table, GEMM, gemm);
+    table->f32[LH_KERNEL_GEMM] = lh_gemm_library_f32;
+    table->f64[LH_KERNEL_GEMM] = gemm_f64;
 }
