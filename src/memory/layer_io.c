@@ -1,0 +1,48 @@
+#include "memory/memory.h"
+
+void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_tensor **k, lh_tensor **v)
+{
+    lh_context *context = io->context;
+    *k = *v = NULL;
+    lh_tensor *joint = lh_linear(context, hidden, io->key_value_weight, io->key_value_bias);
+    if (!joint) {
+        return;
+    }
+    int64_t heads = io->k->shape[1], key_width = io->k->shape[3], value_width = io->v->shape[3];
+    int64_t batch = joint->shape[0], length = joint->shape[1];
+    lh_tensor *keys = lh_reshape(context, lh_slice(context, joint, 2, 0, heads * key_width), 4,
+                                 (int64_t[]){batch, length, heads, key_width});
+    lh_tensor *values = lh_reshape(context, lh_slice(context, joint, 2, heads * key_width, heads * value_width), 4,
+                                   (int64_t[]){batch, length, heads, value_width});
+    if (io->rope && keys) {
+        int32_t *position = lh_heap_alloc(sizeof *position * (size_t)(length ? length : 1));
+        if (!position) {
+            lh_op_fail(context, LH_E_MEMORY, "project", "no memory for %lld positions", (long long)length);
+            return;
+        }
+        for (int64_t i = 0; i < length; i++) {
+            position[i] = (int32_t)(i - distance);
+        }
+        lh_tensor *positions = lh_from_host(context, LH_I32, 1, &length, position);
+        lh_heap_free(position);
+        keys = lh_rope(context, keys, positions, io->rope);
+    }
+    *k = lh_transpose(context, keys, 1, 2);
+    *v = lh_transpose(context, values, 1, 2);
+}
+
+void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distance)
+{
+    source->offset = io->fill + distance;
+    source->rel_offset = io->fill + distance;
+    source->rel_step = 1;
+    source->rel_first = 0;
+    source->rel_clamp = true;
+    source->content_bias = io->content_bias;
+    if (io->relative) {
+        source->position_bias = io->position_bias;
+        source->rel_k = io->relative;
+    }
+    source->distance_bias = io->distance_bias;
+    source->bias_scaled = io->distance_bias_scaled;
+}

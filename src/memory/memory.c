@@ -1,0 +1,194 @@
+#include "memory/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const lh_memory_kind *lh_memory_kind_find(const char *name)
+{
+    for (int i = 0; lh_memory_kinds[i]; i++) {
+        if (strcmp(lh_memory_kinds[i]->name, name) == 0) {
+            return lh_memory_kinds[i];
+        }
+    }
+    return NULL;
+}
+
+lh_status lh_memory_create(lh_memory **memory, const lh_memory_kind *kind, const lh_memory_shape *shape,
+                           const lh_backend *backend, lh_dtype dtype, int64_t batch, lh_error *error)
+{
+    *memory = NULL;
+    lh_memory *fresh = lh_heap_alloc(sizeof *fresh);
+    if (!fresh) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for the state of %lld streams", (long long)batch);
+    }
+    fresh->kind = kind;
+    fresh->shape = shape;
+    fresh->backend = backend;
+    fresh->dtype = dtype;
+    fresh->batch = batch;
+    lh_status status = kind->create ? kind->create(fresh, error) : LH_OK;
+    if (status != LH_OK) {
+        lh_memory_free(fresh);
+        return status;
+    }
+    fresh->state_per_layer = shape->layers > 0 ? fresh->state_count / (int)shape->layers : 0;
+    *memory = fresh;
+    return LH_OK;
+}
+
+void lh_memory_free(lh_memory *memory)
+{
+    if (memory) {
+        for (int i = 0; i < memory->state_count; i++) {
+            lh_tensor_free(memory->state[i].stored);
+        }
+        lh_heap_free(memory->state);
+        lh_heap_free(memory);
+    }
+}
+
+lh_status lh_memory_add_state(lh_memory *memory, bool derived, int64_t rows, int64_t columns, lh_error *error,
+                              const char *name, ...)
+{
+    if (memory->state_count == memory->state_capacity) {
+        int capacity = memory->state_capacity ? 2 * memory->state_capacity : 16;
+        lh_state_tensor *state = lh_heap_realloc(memory->state, sizeof *state * (size_t)capacity);
+        if (!state) {
+            return lh_fail(error, LH_E_MEMORY, "no memory for the list of state tensors");
+        }
+        memory->state = state;
+        memory->state_capacity = capacity;
+    }
+    lh_state_tensor *entry = &memory->state[memory->state_count];
+    memset(entry, 0, sizeof *entry);
+    va_list arguments;
+    va_start(arguments, name);
+    (void)vsnprintf(entry->name, sizeof entry->name, name, arguments);
+    va_end(arguments);
+    entry->derived = derived;
+    int64_t shape[3] = {memory->batch, rows, columns};
+    LH_TRY(lh_tensor_create(&entry->stored, memory->backend, memory->dtype, columns > 0 ? 3 : 2, shape, NULL, error));
+    memory->state_count++;
+    return LH_OK;
+}
+
+lh_tensor *lh_memory_get(const lh_memory *memory, int index)
+{
+    const lh_state_tensor *entry = &memory->state[index];
+    return entry->live ? entry->live : entry->stored;
+}
+
+void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
+{
+    if (lh_op_stopped(context) || !value || context->recomputing) {
+        return;
+    }
+    lh_state_tensor *entry = &memory->state[index];
+    if (memory->keep_graph) {
+        /* The next segment of this step reads the tensor itself, and gradients return through it. */
+        lh_pin(value);
+        entry->live = value;
+        return;
+    }
+    lh_tensor *detached = lh_alias(context, value);
+    if (detached) {
+        lh_pin(detached);
+        if (entry->live) {
+            lh_drop(context, entry->live);
+        }
+        entry->live = detached;
+    }
+}
+
+static void copy_whole(lh_context *context, const lh_tensor *from, const lh_tensor *to)
+{
+    lh_copy_args copy = {
+        .element_bytes = (int)lh_dtype_size(to->dtype), .x = lh_tensor_data(from), .y = lh_tensor_data(to)};
+    int lead = LH_MAX_DIMS - to->ndim;
+    for (int i = 0; i < LH_MAX_DIMS; i++) {
+        copy.shape[i] = i < lead ? 1 : to->shape[i - lead];
+        copy.x_stride[i] = i < lead ? 0 : from->stride[i - lead];
+        copy.y_stride[i] = i < lead ? 0 : to->stride[i - lead];
+    }
+    lh_run(context, LH_KERNEL_COPY, to->dtype, &copy);
+}
+
+void lh_memory_commit(lh_memory *memory, lh_context *context)
+{
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_state_tensor *entry = &memory->state[i];
+        if (entry->live) {
+            if (!lh_op_stopped(context) && lh_tensor_same_shape(entry->live, entry->stored)) {
+                copy_whole(context, entry->live, entry->stored);
+            }
+            lh_drop(context, entry->live);
+            entry->live = NULL;
+        }
+    }
+}
+
+void lh_memory_rollback(lh_memory *memory)
+{
+    for (int i = 0; i < memory->state_count; i++) {
+        memory->state[i].live = NULL;
+    }
+}
+
+void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
+{
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_tensor *stored = memory->state[i].stored;
+        int64_t lane = stored->shape[0] ? lh_tensor_count(stored) / stored->shape[0] : 0;
+        int64_t first = stream < 0 ? 0 : stream * lane, count = stream < 0 ? lh_tensor_count(stored) : lane;
+        if (count > 0) {
+            lh_fill_args fill = {.n = count,
+                                 .value = 0.0,
+                                 .y = (char *)lh_tensor_data(stored) + (size_t)first * lh_dtype_size(stored->dtype)};
+            lh_run(context, LH_KERNEL_FILL, stored->dtype, &fill);
+        }
+        memory->state[i].live = NULL;
+    }
+    memory->derived_valid = false;
+    if (stream < 0) {
+        memory->segments = 0;
+    }
+}
+
+lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
+{
+    if (to->kind != from->kind || to->state_count != from->state_count || to->batch != from->batch) {
+        return lh_fail(error, LH_E_ARGUMENT, "a memory of kind %s for %lld streams cannot take one of kind %s for %lld",
+                       to->kind->name, (long long)to->batch, from->kind->name, (long long)from->batch);
+    }
+    for (int i = 0; i < to->state_count; i++) {
+        lh_tensor *source = from->state[i].stored;
+        size_t bytes = (size_t)lh_tensor_count(source) * lh_dtype_size(source->dtype);
+        void *host = lh_heap_alloc(bytes);
+        if (!host) {
+            return lh_fail(error, LH_E_MEMORY, "no memory to copy state '%s'", from->state[i].name);
+        }
+        lh_status status = lh_tensor_read(source, host, error);
+        if (status == LH_OK) {
+            status = lh_tensor_write(to->state[i].stored, host, error);
+        }
+        lh_heap_free(host);
+        LH_TRY(status);
+        to->state[i].live = NULL;
+    }
+    to->derived_valid = from->derived_valid;
+    to->segments = from->segments;
+    return LH_OK;
+}
+
+int64_t lh_memory_stream_bytes(const lh_memory *memory)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < memory->state_count; i++) {
+        if (!memory->state[i].derived && memory->batch > 0) {
+            bytes += lh_tensor_count(memory->state[i].stored) / memory->batch *
+                     (int64_t)lh_dtype_size(memory->state[i].stored->dtype);
+        }
+    }
+    return bytes;
+}
