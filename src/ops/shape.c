@@ -48,13 +48,62 @@ lh_tensor *lh_contiguous(lh_context *context, lh_tensor *x)
     return y;
 }
 
+/* Strides under which x's elements, as they lie, take the new shape: dimensions may be split and evenly laid ones
+ * joined. False if only a copy can do it. */
+static bool view_strides(const lh_tensor *x, int ndim, const int64_t *shape, int64_t *stride)
+{
+    int d = x->ndim - 1, n = ndim - 1;
+    while (n >= 0 || d >= 0) {
+        if (n >= 0 && shape[n] == 1) {
+            stride[n--] = 1;
+            continue;
+        }
+        if (d >= 0 && x->shape[d] == 1) {
+            d--;
+            continue;
+        }
+        if (n < 0 || d < 0) {
+            return false;
+        }
+        /* The smallest groups of old and new dimensions with equal sizes: the old ones must lie evenly. */
+        int64_t have = x->shape[d], want = shape[n], step = x->stride[d];
+        int last = n;
+        while (have != want) {
+            if (want < have) {
+                if (--n < 0) {
+                    return false;
+                }
+                want *= shape[n];
+            } else {
+                int64_t expected = step * have;
+                do {
+                    if (--d < 0) {
+                        return false;
+                    }
+                } while (x->shape[d] == 1);
+                if (x->stride[d] != expected) {
+                    return false;
+                }
+                have *= x->shape[d];
+            }
+        }
+        for (int i = last; i >= n; i--) {
+            stride[i] = step;
+            step *= shape[i];
+        }
+        n--;
+        d--;
+    }
+    return true;
+}
+
 lh_tensor *lh_reshape(lh_context *context, lh_tensor *x, int ndim, const int64_t *shape)
 {
     char from[128], to[128];
-    if (lh_op_stopped(context) || !(x = lh_contiguous(context, x))) {
+    if (lh_op_stopped(context)) {
         return NULL;
     }
-    int64_t full[LH_MAX_DIMS] = {0}, known = 1, count = lh_tensor_count(x);
+    int64_t full[LH_MAX_DIMS] = {0}, stride[LH_MAX_DIMS] = {0}, known = 1, count = lh_tensor_count(x);
     int guess = -1;
     bool bad = ndim < 0 || ndim > LH_MAX_DIMS;
     for (int i = 0; i < ndim && !bad; i++) {
@@ -76,17 +125,21 @@ lh_tensor *lh_reshape(lh_context *context, lh_tensor *x, int ndim, const int64_t
                           lh_shape_text(from, sizeof from, x->ndim, x->shape),
                           lh_shape_text(to, sizeof to, ndim < LH_MAX_DIMS ? ndim : LH_MAX_DIMS, shape));
     }
-    lh_tensor *view = lh_alias(context, x);
+    if (lh_tensor_contiguous(x) || count == 0 || !view_strides(x, ndim, full, stride)) {
+        x = lh_contiguous(context, x);
+        int64_t step = 1;
+        for (int i = ndim - 1; i >= 0; i--) {
+            stride[i] = step;
+            step *= full[i];
+        }
+    }
+    lh_tensor *view = x ? lh_alias(context, x) : NULL;
     if (!view) {
         return NULL;
     }
     view->ndim = ndim;
-    int64_t stride = 1;
-    for (int i = ndim - 1; i >= 0; i--) {
-        view->shape[i] = full[i];
-        view->stride[i] = stride;
-        stride *= full[i];
-    }
+    memcpy(view->shape, full, sizeof full);
+    memcpy(view->stride, stride, sizeof stride);
     return make_view(context, x, view, "reshape");
 }
 
