@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-lh_status lh_parameters_add(lh_parameters *list, lh_tensor **tensor, const char *name, int ndim, const int64_t *shape,
-                            lh_init_kind init, double scale, bool decay, lh_parameter_group group, lh_error *error)
+lh_status lh_parameters_add(lh_parameters *list, lh_tensor **tensor, const char *name, int ndim,
+                            const int64_t *shape, lh_init_kind init, double scale, bool decay,
+                            lh_parameter_group group, lh_error *error)
 {
     *tensor = NULL;
     if (lh_parameters_find(list, name) || strlen(name) >= sizeof list->items[0].name) {

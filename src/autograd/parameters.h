@@ -6,11 +6,11 @@
 #include "tensor/tensor.h"
 
 typedef enum lh_init_kind {
-    LH_INIT_CONSTANT,         /* every element = scale */
-    LH_INIT_NORMAL,           /* mean 0, standard deviation = scale */
-    LH_INIT_TRUNCATED,        /* normal with sigma = scale, redrawn outside 2 sigma (its deviation is then 0.88 scale) */
-    LH_INIT_TRUNCATED_EXACT,  /* the same with sigma = scale / 0.87962566, so that the deviation is scale */
-    LH_INIT_UNIFORM,          /* in [-scale, scale] */
+    LH_INIT_CONSTANT,  /* every element = scale */
+    LH_INIT_NORMAL,    /* mean 0, standard deviation = scale */
+    LH_INIT_TRUNCATED, /* normal with sigma = scale, redrawn outside 2 sigma (its deviation is then 0.88 scale) */
+    LH_INIT_TRUNCATED_EXACT, /* the same with sigma = scale / 0.87962566, so that the deviation is scale */
+    LH_INIT_UNIFORM,         /* in [-scale, scale] */
 } lh_init_kind;
 
 /* Groups let the trainer treat parameters apart: clipping norms, optimizers, freezing. */
@@ -37,10 +37,11 @@ typedef struct lh_parameters {
     int count, capacity;
 } lh_parameters;
 
-/* Adds a parameter and stores its tensor (owned by the list) in *tensor. The name is printf-formatted by the caller and
- * must be new. */
-lh_status lh_parameters_add(lh_parameters *list, lh_tensor **tensor, const char *name, int ndim, const int64_t *shape,
-                            lh_init_kind init, double scale, bool decay, lh_parameter_group group, lh_error *error);
+/* Adds a parameter and stores its tensor (owned by the list) in *tensor. The name is printf-formatted by the caller
+ * and must be new. */
+lh_status lh_parameters_add(lh_parameters *list, lh_tensor **tensor, const char *name, int ndim,
+                            const int64_t *shape, lh_init_kind init, double scale, bool decay,
+                            lh_parameter_group group, lh_error *error);
 void lh_parameters_free(lh_parameters *list);
 
 /* Draws every parameter from its own random stream, so that adding one does not change the others. */

@@ -15,7 +15,8 @@ const lh_memory_kind *lh_memory_kind_find(const char *name)
 }
 
 lh_status lh_memory_create(lh_memory **memory, const lh_memory_kind *kind, const lh_memory_shape *shape,
-                           const lh_backend *backend, lh_dtype dtype, int64_t batch, lh_error *error)
+                           const lh_backend *backend, lh_dtype dtype, int64_t batch, bool inference,
+                           lh_error *error)
 {
     *memory = NULL;
     lh_memory *fresh = lh_heap_alloc(sizeof *fresh);
@@ -27,6 +28,7 @@ lh_status lh_memory_create(lh_memory **memory, const lh_memory_kind *kind, const
     fresh->backend = backend;
     fresh->dtype = dtype;
     fresh->batch = batch;
+    fresh->inference = inference;
     lh_status status = kind->create ? kind->create(fresh, error) : LH_OK;
     if (status != LH_OK) {
         lh_memory_free(fresh);
@@ -48,8 +50,8 @@ void lh_memory_free(lh_memory *memory)
     }
 }
 
-lh_status lh_memory_add_state(lh_memory *memory, bool derived, int64_t rows, int64_t columns, lh_error *error,
-                              const char *name, ...)
+static lh_status add_entry(lh_memory *memory, bool derived, int ndim, const int64_t *shape, const char *name,
+                           va_list arguments, lh_error *error)
 {
     if (memory->state_count == memory->state_capacity) {
         int capacity = memory->state_capacity ? 2 * memory->state_capacity : 16;
@@ -62,15 +64,32 @@ lh_status lh_memory_add_state(lh_memory *memory, bool derived, int64_t rows, int
     }
     lh_state_tensor *entry = &memory->state[memory->state_count];
     memset(entry, 0, sizeof *entry);
-    va_list arguments;
-    va_start(arguments, name);
     (void)vsnprintf(entry->name, sizeof entry->name, name, arguments);
-    va_end(arguments);
     entry->derived = derived;
-    int64_t shape[3] = {memory->batch, rows, columns};
-    LH_TRY(lh_tensor_create(&entry->stored, memory->backend, memory->dtype, columns > 0 ? 3 : 2, shape, NULL, error));
+    LH_TRY(lh_tensor_create(&entry->stored, memory->backend, memory->dtype, ndim, shape, NULL, error));
     memory->state_count++;
     return LH_OK;
+}
+
+lh_status lh_memory_add_state(lh_memory *memory, int64_t rows, int64_t columns, lh_error *error, const char *name,
+                              ...)
+{
+    int64_t shape[3] = {memory->batch, rows, columns};
+    va_list arguments;
+    va_start(arguments, name);
+    lh_status status = add_entry(memory, false, columns > 0 ? 3 : 2, shape, name, arguments, error);
+    va_end(arguments);
+    return status;
+}
+
+lh_status lh_memory_add_derived(lh_memory *memory, int ndim, const int64_t *shape, lh_error *error,
+                                const char *name, ...)
+{
+    va_list arguments;
+    va_start(arguments, name);
+    lh_status status = add_entry(memory, true, ndim, shape, name, arguments, error);
+    va_end(arguments);
+    return status;
 }
 
 lh_tensor *lh_memory_get(const lh_memory *memory, int index)
@@ -133,23 +152,28 @@ void lh_memory_rollback(lh_memory *memory)
     for (int i = 0; i < memory->state_count; i++) {
         memory->state[i].live = NULL;
     }
+    memset(memory->derived_valid, 0, sizeof memory->derived_valid);
 }
 
 void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
 {
     for (int i = 0; i < memory->state_count; i++) {
         lh_tensor *stored = memory->state[i].stored;
+        memory->state[i].live = NULL;
+        if (memory->state[i].derived) {
+            continue;
+        }
         int64_t lane = stored->shape[0] ? lh_tensor_count(stored) / stored->shape[0] : 0;
         int64_t first = stream < 0 ? 0 : stream * lane, count = stream < 0 ? lh_tensor_count(stored) : lane;
         if (count > 0) {
             lh_fill_args fill = {.n = count,
                                  .value = 0.0,
-                                 .y = (char *)lh_tensor_data(stored) + (size_t)first * lh_dtype_size(stored->dtype)};
+                                 .y =
+                                     (char *)lh_tensor_data(stored) + (size_t)first * lh_dtype_size(stored->dtype)};
             lh_run(context, LH_KERNEL_FILL, stored->dtype, &fill);
         }
-        memory->state[i].live = NULL;
     }
-    memory->derived_valid = false;
+    memset(memory->derived_valid, 0, sizeof memory->derived_valid);
     if (stream < 0) {
         memory->segments = 0;
     }
@@ -158,8 +182,9 @@ void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
 lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
 {
     if (to->kind != from->kind || to->state_count != from->state_count || to->batch != from->batch) {
-        return lh_fail(error, LH_E_ARGUMENT, "a memory of kind %s for %lld streams cannot take one of kind %s for %lld",
-                       to->kind->name, (long long)to->batch, from->kind->name, (long long)from->batch);
+        return lh_fail(error, LH_E_ARGUMENT,
+                       "a memory of kind %s for %lld streams cannot take one of kind %s for %lld", to->kind->name,
+                       (long long)to->batch, from->kind->name, (long long)from->batch);
     }
     for (int i = 0; i < to->state_count; i++) {
         lh_tensor *source = from->state[i].stored;
@@ -176,7 +201,7 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
         LH_TRY(status);
         to->state[i].live = NULL;
     }
-    to->derived_valid = from->derived_valid;
+    memcpy(to->derived_valid, from->derived_valid, sizeof to->derived_valid);
     to->segments = from->segments;
     return LH_OK;
 }

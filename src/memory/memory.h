@@ -1,8 +1,8 @@
 /* The memory contract: a long-context method is a choice of which keys a query sees and where they come from.
  *
- * A method is one lh_memory_kind: a struct of functions in its own file. The decoder layer asks it for key sources before
- * attention (read) and tells it what was computed after (write); the trainer, the sampler and the evaluator see only the
- * functions at the end of this page. */
+ * A method is one lh_memory_kind: a struct of functions in its own file. The decoder layer asks it for key sources
+ * before attention (read) and tells it what was computed after (write); the trainer, the sampler and the evaluator
+ * see only the functions at the end of this page. */
 #ifndef LH_MEMORY_MEMORY_H
 #define LH_MEMORY_MEMORY_H
 
@@ -23,6 +23,8 @@ typedef struct lh_memory_shape {
 
 typedef struct lh_memory lh_memory;
 
+#define LH_MEMORY_MAX_LAYERS 512
+
 /* One layer's parameters that belong to the method; `tensors` is indexed by the kind's own enum. */
 #define LH_MEMORY_MAX_PARAMETERS 24
 typedef struct lh_memory_parameters {
@@ -35,10 +37,10 @@ typedef struct lh_layer_io {
     lh_context *context;
     int layer;
     const lh_memory_parameters *parameters;
-    lh_tensor *z;    /* [batch, tokens, width]: what entered attention (after the input norm, if any) */
-    lh_tensor *q;    /* [batch, heads, tokens, key_width], scaled */
-    lh_tensor *k, *v; /* [batch, kv_heads, fill + tokens, .]: this segment so far */
-    int64_t fill;    /* tokens of this segment that came in earlier calls */
+    lh_tensor *z;       /* [batch, tokens, width]: what entered attention (after the input norm, if any) */
+    lh_tensor *q;       /* [batch, heads, tokens, key_width], scaled */
+    lh_tensor *k, *v;   /* [batch, kv_heads, fill + tokens, .]: this segment so far */
+    int64_t fill;       /* tokens of this segment that came in earlier calls */
     bool whole_segment; /* fill is 0 and tokens is the segment's length: training, and most of evaluation */
     lh_tensor *key_value_weight; /* [kv_heads (key_width + value_width), width] */
     lh_tensor *key_value_bias;   /* or NULL */
@@ -49,7 +51,8 @@ typedef struct lh_layer_io {
     bool distance_bias_scaled;
     const lh_rope_options *rope; /* rotary positions, or NULL */
     double attention_dropout, position_dropout;
-    lh_tensor *sinusoids; /* [distances, width]: the table that `relative` was projected from, for kinds with their own */
+    lh_tensor
+        *sinusoids; /* [distances, width]: the table that `relative` was projected from, for kinds with their own */
 
     /* filled by read */
     lh_key_source source[LH_ATTENTION_MAX_SOURCES]; /* source[0] is this segment, made by the layer; read appends */
@@ -64,19 +67,21 @@ typedef struct lh_layer_io {
     lh_tensor *auxiliary; /* [1]: this layer's auxiliary loss, or NULL */
 } lh_layer_io;
 
-/* Projects hidden states [batch, n, width] (memories, say) to keys and values with the layer's own weights and gives
- * keys their position: the first of them stands `distance` tokens before the segment's first token. */
+/* Projects hidden states [batch, n, width] (memories, say) to keys and values with the layer's own weights and
+ * gives keys their position: the first of them stands `distance` tokens before the segment's first token. */
 void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_tensor **k, lh_tensor **v);
-/* Places a source: its key j stands `distance` - j tokens before the segment's first token (so distance = length for a
- * memory that ends where the segment begins). Sets the layer's relative, T5 or ALiBi terms; all keys stay visible. */
+/* Places a source: its key j stands `distance` - j tokens before the segment's first token (so distance = length
+ * for a memory that ends where the segment begins). Sets the layer's relative, T5 or ALiBi terms; all keys stay
+ * visible. */
 void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distance);
 
 typedef struct lh_memory_kind {
-    const char *name;            /* the value of memory.kind */
-    const char *summary;         /* one line */
-    const lh_recipe_key *keys;   /* the [memory] keys that this kind adds, with their condition; or NULL */
+    const char *name;          /* the value of memory.kind */
+    const char *summary;       /* one line */
+    const lh_recipe_key *keys; /* the [memory] keys that this kind adds, with their condition; or NULL */
 
-    /* Reads and checks the configuration; *options (heap memory, freed with lh_heap_free) is handed back in the shape. */
+    /* Reads and checks the configuration; *options (heap memory, freed with lh_heap_free) is handed back in the
+     * shape. */
     lh_status (*configure)(const lh_memory_shape *shape, void **options, lh_error *error);
     /* Adds one layer's parameters. May be NULL. */
     lh_status (*parameters)(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
@@ -90,11 +95,9 @@ typedef struct lh_memory_kind {
     /* Replaces lh_attention over io->source for kinds that need more than one softmax; NULL: the usual. Returns
      * [batch, heads, tokens, value_width]. */
     lh_tensor *(*attend)(lh_memory *memory, lh_layer_io *io);
-    /* After attention. When io->segment_z is there: takes the segment in and may set io->auxiliary. Must not change state
-     * while io->context->recomputing. May be NULL. */
+    /* After attention. When io->segment_z is there: takes the segment in and may set io->auxiliary. Must not change
+     * state while io->context->recomputing. May be NULL. */
     void (*write)(lh_memory *memory, lh_layer_io *io);
-    /* write needs io->lse. */
-    bool needs_lse;
 } lh_memory_kind;
 
 /* NULL-terminated; in memory/registry.c. */
@@ -120,20 +123,26 @@ struct lh_memory {
     int state_per_layer; /* set by create when every layer has the same entries, in order of layers */
     bool inference;      /* weights will not change: projections of the memory may be kept between calls */
     bool keep_graph;     /* new memories keep their gradient path within the step (several segments in one graph) */
-    bool derived_valid;
+    bool derived_valid[LH_MEMORY_MAX_LAYERS]; /* per layer: its derived entries are up to date */
     int64_t segments; /* segments taken in since creation or the last reset of all streams */
     /* Attention statistics for reports, or NULL: called after each layer's attention with its sources and lse. */
     void (*observe)(void *user, const lh_layer_io *io);
     void *observe_user;
 };
 
-/* `shape` must outlive the memory. All state starts as zeros. */
+/* `shape` must outlive the memory. All state starts as zeros. inference: the weights will not change while this
+ * memory lives, so that projections of what is remembered are kept between calls. */
 lh_status lh_memory_create(lh_memory **memory, const lh_memory_kind *kind, const lh_memory_shape *shape,
-                           const lh_backend *backend, lh_dtype dtype, int64_t batch, lh_error *error);
+                           const lh_backend *backend, lh_dtype dtype, int64_t batch, bool inference,
+                           lh_error *error);
 void lh_memory_free(lh_memory *memory);
-/* For kinds: adds [batch, rows, columns] (columns 0: [batch, rows]) of zeros. */
-lh_status lh_memory_add_state(lh_memory *memory, bool derived, int64_t rows, int64_t columns, lh_error *error,
-                              const char *name, ...) LH_PRINTF(6, 7);
+/* For kinds: adds [batch, rows, columns] (columns 0: [batch, rows]) of zeros. Entries of a layer follow each other
+ * and every layer adds the same ones. */
+lh_status lh_memory_add_state(lh_memory *memory, int64_t rows, int64_t columns, lh_error *error, const char *name,
+                              ...) LH_PRINTF(5, 6);
+/* The same for a tensor of any shape that can be made again from the state and the weights: never saved. */
+lh_status lh_memory_add_derived(lh_memory *memory, int ndim, const int64_t *shape, lh_error *error,
+                                const char *name, ...) LH_PRINTF(5, 6);
 /* For kinds: the present value and its replacement within the running step. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value);

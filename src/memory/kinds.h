@@ -1,0 +1,11 @@
+/* The memory kinds there are, each defined in the file of its name. */
+#ifndef LH_MEMORY_KINDS_H
+#define LH_MEMORY_KINDS_H
+
+#include "memory/memory.h"
+
+extern const lh_memory_kind lh_memory_none;
+extern const lh_memory_kind lh_memory_transformer_xl;
+extern const lh_memory_kind lh_memory_compressive;
+
+#endif

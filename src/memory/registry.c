@@ -1,0 +1,9 @@
+/* The one list of memory kinds: a new method adds its line here. */
+#include "memory/kinds.h"
+
+const lh_memory_kind *const lh_memory_kinds[] = {
+    &lh_memory_none,
+    &lh_memory_transformer_xl,
+    &lh_memory_compressive,
+    NULL,
+};

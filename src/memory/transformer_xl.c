@@ -1,0 +1,87 @@
+/* Transformer-XL (Dai et al. 2019): each layer also sees the last M of its own inputs, as they were. */
+#include "memory/fifo.h"
+#include "memory/kinds.h"
+
+#include <stdio.h>
+
+static const lh_recipe_key keys[] = {
+    {"memory", "length", LH_RECIPE_INTEGER, "512", 0, 1 << 24, NULL, "memory.kind=transformer-xl,compressive",
+     "remembered positions of each layer (n_m)"},
+    {0},
+};
+
+typedef struct xl_options {
+    int64_t length;
+} xl_options;
+
+enum { MEMORY, KEYS, VALUES };
+
+static lh_status configure(const lh_memory_shape *shape, void **options, lh_error *error)
+{
+    xl_options *o = lh_heap_alloc(sizeof *o);
+    *options = o;
+    if (!o) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for the memory's configuration");
+    }
+    o->length = lh_recipe_integer(shape->recipe, "memory.length");
+    return LH_OK;
+}
+
+static int64_t history(const lh_memory_shape *shape)
+{
+    return ((const xl_options *)shape->options)->length;
+}
+
+static lh_status create(lh_memory *memory, lh_error *error)
+{
+    const xl_options *o = memory->shape->options;
+    for (int layer = 0; layer < memory->shape->layers; layer++) {
+        LH_TRY(lh_memory_add_state(memory, o->length, memory->shape->width, error, "layers.%d.memory", layer));
+        if (memory->inference) {
+            LH_TRY(lh_fifo_add_derived(memory, o->length, layer, "memory", error));
+        }
+    }
+    return LH_OK;
+}
+
+static int entry(const lh_memory *memory, int layer, int which)
+{
+    return layer * memory->state_per_layer + which;
+}
+
+static void read(lh_memory *memory, lh_layer_io *io)
+{
+    const xl_options *o = memory->shape->options;
+    if (o->length > 0) {
+        lh_tensor *m = lh_memory_get(memory, entry(memory, io->layer, MEMORY)), *k, *v;
+        lh_fifo_keys(memory, io, m, o->length, entry(memory, io->layer, KEYS), &k, &v);
+        lh_key_source *source = &io->source[io->sources++];
+        *source = lh_key_source_all(k, v);
+        lh_layer_place(io, source, o->length);
+        lh_fifo_same_length(memory, io, source, 0);
+        memory->derived_valid[io->layer] = memory->inference && !io->context->recording;
+    }
+    lh_fifo_same_length(memory, io, &io->source[0], o->length);
+}
+
+static void write(lh_memory *memory, lh_layer_io *io)
+{
+    const xl_options *o = memory->shape->options;
+    if (io->segment_z && o->length > 0 && !io->context->recomputing) {
+        int index = entry(memory, io->layer, MEMORY);
+        lh_memory_set(memory, io->context, index,
+                      lh_fifo_push(io->context, lh_memory_get(memory, index), io->segment_z, o->length));
+        memory->derived_valid[io->layer] = false;
+    }
+}
+
+const lh_memory_kind lh_memory_transformer_xl = {
+    .name = "transformer-xl",
+    .summary = "the last M inputs of each layer, first in first out",
+    .keys = keys,
+    .configure = configure,
+    .history = history,
+    .create = create,
+    .read = read,
+    .write = write,
+};
