@@ -356,7 +356,7 @@ static void checkpoint_backward(lh_context *context, lh_node *node)
     context->recomputing = was_recomputing;
     context->random_offset = random_offset;
     for (int i = 0; i < node->outs && !lh_op_stopped(context); i++) {
-        lh_tensor *gradient = node->out[i]->grad;
+        lh_tensor *gradient = node->out[i] ? node->out[i]->grad : NULL;
         if (gradient && outputs[i] && outputs[i]->requires_grad) {
             lh_tensor *buffer = grad_buffer(context, outputs[i]);
             lh_tensor *packed = lh_packed(context, gradient);

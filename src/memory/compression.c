@@ -26,9 +26,8 @@ static lh_tensor *most_used(lh_context *context, const lh_compression *compressi
         return NULL;
     }
     size_t count = (size_t)(batch * slots);
-    int32_t *rows = lh_heap_alloc(count * sizeof *rows);
+    int32_t *rows = lh_arena_alloc(&context->arena, count * sizeof *rows);
     if (!rows || lh_tensor_read(index, rows, &context->error) != LH_OK) {
-        lh_heap_free(rows);
         return lh_op_fail(context, LH_E_MEMORY, "most-used compression", "no memory for %zu indices", count);
     }
     for (int64_t b = 0; b < batch; b++) {
@@ -38,7 +37,6 @@ static lh_tensor *most_used(lh_context *context, const lh_compression *compressi
     }
     int64_t flat = batch * slots;
     lh_tensor *flat_index = lh_from_host(context, LH_I32, 1, &flat, rows);
-    lh_heap_free(rows);
     lh_tensor *kept = lh_gather_rows(
         context, lh_reshape(context, lh_contiguous(context, block), 2, (int64_t[]){batch * n, width}), flat_index);
     return lh_reshape(context, kept, 3, (int64_t[]){batch, slots, width});

@@ -337,7 +337,7 @@ static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **e
     lh_tensor *sum = lh_add(context, usage, mass[io->sources - 1]); /* the memory is the last source */
     lh_tensor *fresh = lh_new(context, sum ? sum->dtype : LH_F32, 2, (int64_t[]){batch, n_s}, true);
     lh_tensor *all = lh_concat(context, 2, (lh_tensor *[]){sum, fresh}, 1);
-    double *inverse = lh_heap_alloc(sizeof *inverse * (size_t)(n_m + n_s));
+    double *inverse = lh_arena_alloc(&context->arena, sizeof *inverse * (size_t)(n_m + n_s));
     lh_tensor *average = NULL;
     if (inverse && all) {
         for (int64_t j = 0; j < n_m + n_s; j++) {
@@ -347,7 +347,6 @@ static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **e
         lh_tensor *factor = lh_cast(context, lh_from_host(context, LH_F64, 1, &length, inverse), all->dtype);
         average = lh_multiply(context, all, factor);
     }
-    lh_heap_free(inverse);
     *evicted = lh_slice(context, average, 1, 0, o->block);
     lh_tensor *next = lh_contiguous(context, lh_slice(context, all, 1, n_s, n_m));
     context->recording = recording;

@@ -15,7 +15,7 @@ void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_t
     lh_tensor *values = lh_reshape(context, lh_slice(context, joint, 2, heads * key_width, heads * value_width), 4,
                                    (int64_t[]){batch, length, heads, value_width});
     if (io->rope && keys) {
-        int32_t *position = lh_heap_alloc(sizeof *position * (size_t)(length ? length : 1));
+        int32_t *position = lh_arena_alloc(&context->arena, sizeof *position * (size_t)(length ? length : 1));
         if (!position) {
             lh_op_fail(context, LH_E_MEMORY, "project", "no memory for %lld positions", (long long)length);
             return;
@@ -24,7 +24,6 @@ void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_t
             position[i] = (int32_t)(i - distance);
         }
         lh_tensor *positions = lh_from_host(context, LH_I32, 1, &length, position);
-        lh_heap_free(position);
         keys = lh_rope(context, keys, positions, io->rope);
     }
     *k = lh_transpose(context, keys, 1, 2);

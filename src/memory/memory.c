@@ -95,7 +95,18 @@ lh_status lh_memory_add_derived(lh_memory *memory, int ndim, const int64_t *shap
 lh_tensor *lh_memory_get(const lh_memory *memory, int index)
 {
     const lh_state_tensor *entry = &memory->state[index];
-    return entry->live ? entry->live : entry->stored;
+    if (entry->derived) {
+        return entry->live ? entry->live : entry->stored;
+    }
+    return entry->base ? entry->base : entry->stored;
+}
+
+void lh_memory_begin(lh_memory *memory)
+{
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_state_tensor *entry = &memory->state[i];
+        entry->base = entry->live ? entry->live : entry->stored;
+    }
 }
 
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
@@ -113,7 +124,7 @@ void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor 
     lh_tensor *detached = lh_alias(context, value);
     if (detached) {
         lh_pin(detached);
-        if (entry->live) {
+        if (entry->live && entry->live != entry->base) {
             lh_drop(context, entry->live);
         }
         entry->live = detached;
@@ -144,13 +155,14 @@ void lh_memory_commit(lh_memory *memory, lh_context *context)
             lh_drop(context, entry->live);
             entry->live = NULL;
         }
+        entry->base = NULL;
     }
 }
 
 void lh_memory_rollback(lh_memory *memory)
 {
     for (int i = 0; i < memory->state_count; i++) {
-        memory->state[i].live = NULL;
+        memory->state[i].live = memory->state[i].base = NULL;
     }
     memset(memory->derived_valid, 0, sizeof memory->derived_valid);
 }
@@ -159,7 +171,7 @@ void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
 {
     for (int i = 0; i < memory->state_count; i++) {
         lh_tensor *stored = memory->state[i].stored;
-        memory->state[i].live = NULL;
+        memory->state[i].live = memory->state[i].base = NULL;
         if (memory->state[i].derived) {
             continue;
         }
@@ -199,7 +211,7 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
         }
         lh_heap_free(host);
         LH_TRY(status);
-        to->state[i].live = NULL;
+        to->state[i].live = to->state[i].base = NULL;
     }
     memcpy(to->derived_valid, from->derived_valid, sizeof to->derived_valid);
     to->segments = from->segments;
