@@ -144,8 +144,8 @@ lh_status lh_memory_add_state(lh_memory *memory, int64_t rows, int64_t columns, 
 /* The same for a tensor of any shape that can be made again from the state and the weights: never saved. */
 lh_status lh_memory_add_derived(lh_memory *memory, int ndim, const int64_t *shape, lh_error *error,
                                 const char *name, ...) LH_PRINTF(5, 6);
-/* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span runs a
- * second time. The model calls this. */
+/* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span
+ * runs a second time. The model calls this. */
 void lh_memory_begin(lh_memory *memory);
 /* For kinds: the value that the segment found (of a derived entry: the newest), and its replacement. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);

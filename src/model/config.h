@@ -45,7 +45,7 @@ typedef struct lh_model_config {
     bool tied, embedding_scaled, output_bias, input_relu;
     double logit_scale;
     double dropout, attention_dropout, hidden_dropout, embedding_dropout, position_dropout;
-    int bands; /* adaptive input and softmax; 1: plain */
+    int bands;                        /* adaptive input and softmax; 1: plain */
     int64_t cutoff[LH_MAX_BANDS + 1]; /* 0, cutoffs.., vocab */
     int64_t embedding_width, band_divisor;
     lh_init_scheme init;
