@@ -39,9 +39,9 @@ typedef struct stream_state {
 #define STATE_MAGIC 0x4d41455254534c48u /* "HLSTREAM" */
 #define STATE_VERSION 1u
 
-struct lh_stream {
+struct lh_token_stream {
     const lh_split *split;
-    lh_stream_options options;
+    lh_token_stream_options options;
     stream_state state;
     stream_lane *lanes; /* [B] */
     lh_batch batch;
@@ -50,9 +50,9 @@ struct lh_stream {
     uint8_t *mask, *flags;
 };
 
-lh_stream_options lh_stream_defaults(void)
+lh_token_stream_options lh_token_stream_defaults(void)
 {
-    return (lh_stream_options){.lanes = 1, .segment = 512, .start_token = -1};
+    return (lh_token_stream_options){.lanes = 1, .segment = 512, .start_token = -1};
 }
 
 /* ---- order of documents ---- */
@@ -79,9 +79,9 @@ uint64_t lh_permute(uint64_t index, uint64_t count, uint64_t seed, uint64_t epoc
 }
 
 /* The next document that no lane has taken in this epoch and that has something to score; false at the end. */
-static bool take_document(lh_stream *stream, stream_lane *lane)
+static bool take_document(lh_token_stream *stream, stream_lane *lane)
 {
-    const lh_stream_options *options = &stream->options;
+    const lh_token_stream_options *options = &stream->options;
     stream_state *state = &stream->state;
     uint64_t count = stream->split->documents;
     for (;;) {
@@ -112,7 +112,7 @@ static bool take_document(lh_stream *stream, stream_lane *lane)
 /* ---- chains ---- */
 
 /* Makes the document that holds token `at` the lane's; its end is cut at `limit`. */
-static void enter_document(const lh_stream *stream, stream_lane *lane, uint64_t at, uint64_t limit)
+static void enter_document(const lh_token_stream *stream, stream_lane *lane, uint64_t at, uint64_t limit)
 {
     lane->document = lh_split_find(stream->split, at);
     lh_document document = lh_split_document(stream->split, lane->document);
@@ -124,9 +124,9 @@ static void enter_document(const lh_stream *stream, stream_lane *lane, uint64_t 
 }
 
 /* Lanes layout: lane b has the tokens from b*n to (b+1)*n, n the whole part of tokens / B. */
-static bool begin_lane(lh_stream *stream, stream_lane *lane, bool again)
+static bool begin_lane(lh_token_stream *stream, stream_lane *lane, bool again)
 {
-    const lh_stream_options *options = &stream->options;
+    const lh_token_stream_options *options = &stream->options;
     uint64_t tokens = stream->split->tokens, lanes = (uint64_t)options->lanes;
     uint64_t number = (uint64_t)(lane - stream->lanes), piece = tokens / lanes;
     uint64_t epoch = lane->epoch + (again ? 1 : 0);
@@ -144,7 +144,7 @@ static bool begin_lane(lh_stream *stream, stream_lane *lane, bool again)
 
 /* Crops layout: a document in proportion to its length, and in it any piece of `length`+1 tokens with equal chance;
  * a shorter document is taken whole. */
-static bool begin_crop(lh_stream *stream, stream_lane *lane, uint64_t length)
+static bool begin_crop(lh_token_stream *stream, stream_lane *lane, uint64_t length)
 {
     stream_state *state = &stream->state;
     uint64_t tokens = stream->split->tokens;
@@ -167,7 +167,8 @@ static bool begin_crop(lh_stream *stream, stream_lane *lane, uint64_t length)
 
 /* Begins the lane's next chain: its first input becomes the start token, or its own first token, which is then
  * never a target. False if there is none. */
-static bool begin_chain(lh_stream *stream, stream_lane *lane, uint64_t length, lh_status *status, lh_error *error)
+static bool begin_chain(lh_token_stream *stream, stream_lane *lane, uint64_t length, lh_status *status,
+                        lh_error *error)
 {
     bool begun = false;
     switch (stream->options.layout) {
@@ -192,7 +193,7 @@ static bool begin_chain(lh_stream *stream, stream_lane *lane, uint64_t length, l
 }
 
 /* The lane's document is read to its end: go on in the same chain if there is more of it. */
-static bool continue_chain(lh_stream *stream, stream_lane *lane)
+static bool continue_chain(lh_token_stream *stream, stream_lane *lane)
 {
     if (stream->options.layout == LH_STREAM_LANES && lane->at < lane->piece_end) {
         enter_document(stream, lane, lane->at, lane->piece_end);
@@ -211,7 +212,7 @@ static bool continue_chain(lh_stream *stream, stream_lane *lane)
 /* ---- segments ---- */
 
 /* Reads up to `room` targets of the lane's document into row position `out`; returns how many. */
-static int64_t emit_run(lh_stream *stream, stream_lane *lane, int64_t out, int64_t room, lh_status *status,
+static int64_t emit_run(lh_token_stream *stream, stream_lane *lane, int64_t out, int64_t room, lh_status *status,
                         lh_error *error)
 {
     uint64_t left = lane->end - lane->at;
@@ -244,7 +245,7 @@ static int64_t emit_run(lh_stream *stream, stream_lane *lane, int64_t out, int64
     return run;
 }
 
-static void pad_row(lh_stream *stream, int64_t out, int64_t count)
+static void pad_row(lh_token_stream *stream, int64_t out, int64_t count)
 {
     memset(stream->inputs + out, 0, (size_t)count * sizeof(int32_t));
     memset(stream->targets + out, 0, (size_t)count * sizeof(int32_t));
@@ -257,12 +258,12 @@ static void pad_row(lh_stream *stream, int64_t out, int64_t count)
 }
 
 /* True if a chain may begin only at the start of a segment. */
-static bool chains_are_aligned(const lh_stream_options *options)
+static bool chains_are_aligned(const lh_token_stream_options *options)
 {
     return options->layout == LH_STREAM_CROPS || options->boundary == LH_BOUNDARY_PAD;
 }
 
-static lh_status fill_row(lh_stream *stream, stream_lane *lane, int64_t length, lh_error *error)
+static lh_status fill_row(lh_token_stream *stream, stream_lane *lane, int64_t length, lh_error *error)
 {
     int64_t row = (lane - stream->lanes) * length, t = 0;
     bool aligned = chains_are_aligned(&stream->options);
@@ -290,7 +291,7 @@ static lh_status fill_row(lh_stream *stream, stream_lane *lane, int64_t length, 
     return status;
 }
 
-static bool is_over(const lh_stream *stream)
+static bool is_over(const lh_token_stream *stream)
 {
     for (int64_t i = 0; i < stream->options.lanes; i++) {
         if (!stream->lanes[i].done) {
@@ -300,7 +301,7 @@ static bool is_over(const lh_stream *stream)
     return true;
 }
 
-lh_status lh_stream_next(lh_stream *stream, int64_t length, const lh_batch **batch, lh_error *error)
+lh_status lh_token_stream_next(lh_token_stream *stream, int64_t length, const lh_batch **batch, lh_error *error)
 {
     *batch = NULL;
     if (length < 1 || length > stream->options.segment) {
@@ -325,16 +326,16 @@ lh_status lh_stream_next(lh_stream *stream, int64_t length, const lh_batch **bat
     return LH_OK;
 }
 
-lh_stream_totals lh_stream_count(const lh_stream *stream)
+lh_token_stream_totals lh_token_stream_count(const lh_token_stream *stream)
 {
     const stream_state *state = &stream->state;
-    return (lh_stream_totals){
+    return (lh_token_stream_totals){
         .scored = state->scored, .skipped = state->skipped, .total = state->scored + state->skipped};
 }
 
 /* ---- life ---- */
 
-static uint64_t identity_of(const lh_split *split, const lh_stream_options *options)
+static uint64_t identity_of(const lh_split *split, const lh_token_stream_options *options)
 {
     uint64_t facts[] = {
         split->tokens,
@@ -352,7 +353,7 @@ static uint64_t identity_of(const lh_split *split, const lh_stream_options *opti
     return lzma_crc64((const uint8_t *)facts, sizeof facts, 0);
 }
 
-static lh_status check_options(const lh_split *split, const lh_stream_options *options, lh_error *error)
+static lh_status check_options(const lh_split *split, const lh_token_stream_options *options, lh_error *error)
 {
     bool documents = options->layout == LH_STREAM_DOCUMENTS;
     if (options->lanes < 1 || options->segment < 1 || options->epochs < 0) {
@@ -380,7 +381,7 @@ static lh_status check_options(const lh_split *split, const lh_stream_options *o
 }
 
 /* Without this check, endless streams over nothing but too short documents would search for ever. */
-static lh_status check_documents(const lh_split *split, const lh_stream_options *options, lh_error *error)
+static lh_status check_documents(const lh_split *split, const lh_token_stream_options *options, lh_error *error)
 {
     if (options->layout == LH_STREAM_LANES || options->start_token >= 0 ||
         (options->layout == LH_STREAM_DOCUMENTS && options->boundary == LH_BOUNDARY_CONTINUE)) {
@@ -394,7 +395,7 @@ static lh_status check_documents(const lh_split *split, const lh_stream_options 
     return lh_fail(error, LH_E_CONFIG, "no document of the split %s has more than one token", split->name);
 }
 
-static lh_status allocate(lh_stream *stream, lh_error *error)
+static lh_status allocate(lh_token_stream *stream, lh_error *error)
 {
     size_t cells, bytes;
     size_t lanes = (size_t)stream->options.lanes, segment = (size_t)stream->options.segment;
@@ -424,13 +425,13 @@ static lh_status allocate(lh_stream *stream, lh_error *error)
     return LH_OK;
 }
 
-lh_status lh_stream_create(lh_stream **stream, const lh_split *split, const lh_stream_options *options,
-                           lh_error *error)
+lh_status lh_token_stream_create(lh_token_stream **stream, const lh_split *split,
+                                 const lh_token_stream_options *options, lh_error *error)
 {
     *stream = NULL;
     LH_TRY(check_options(split, options, error));
     LH_TRY(check_documents(split, options, error));
-    lh_stream *fresh = lh_heap_alloc(sizeof *fresh);
+    lh_token_stream *fresh = lh_heap_alloc(sizeof *fresh);
     if (!fresh) {
         return lh_fail(error, LH_E_MEMORY, "no memory for a stream");
     }
@@ -438,22 +439,22 @@ lh_status lh_stream_create(lh_stream **stream, const lh_split *split, const lh_s
     fresh->options = *options;
     lh_status status = allocate(fresh, error);
     if (status != LH_OK) {
-        lh_stream_free(fresh);
+        lh_token_stream_free(fresh);
         return status;
     }
-    lh_stream_rewind(fresh);
+    lh_token_stream_rewind(fresh);
     *stream = fresh;
     return LH_OK;
 }
 
-void lh_stream_rewind(lh_stream *stream)
+void lh_token_stream_rewind(lh_token_stream *stream)
 {
     memset(stream->lanes, 0, (size_t)stream->options.lanes * sizeof *stream->lanes);
     stream->state = (stream_state){
         .magic = STATE_MAGIC, .version = STATE_VERSION, .identity = identity_of(stream->split, &stream->options)};
 }
 
-void lh_stream_free(lh_stream *stream)
+void lh_token_stream_free(lh_token_stream *stream)
 {
     if (!stream) {
         return;
@@ -470,7 +471,7 @@ void lh_stream_free(lh_stream *stream)
 
 /* ---- state ---- */
 
-size_t lh_stream_state_size(const lh_stream *stream)
+size_t lh_token_stream_state_size(const lh_token_stream *stream)
 {
     return sizeof(stream_state) + (size_t)stream->options.lanes * sizeof(stream_lane);
 }
@@ -481,20 +482,20 @@ static uint64_t state_checksum(const unsigned char *blob, size_t size)
     return lzma_crc64(blob + sizeof(stream_state), size - sizeof(stream_state), checksum);
 }
 
-void lh_stream_save(const lh_stream *stream, void *blob)
+void lh_token_stream_save(const lh_token_stream *stream, void *blob)
 {
     unsigned char *bytes = blob;
-    size_t size = lh_stream_state_size(stream);
+    size_t size = lh_token_stream_state_size(stream);
     memcpy(bytes, &stream->state, sizeof stream->state);
     memcpy(bytes + sizeof stream->state, stream->lanes, size - sizeof stream->state);
     uint64_t checksum = state_checksum(bytes, size);
     memcpy(bytes + offsetof(stream_state, checksum), &checksum, sizeof checksum);
 }
 
-lh_status lh_stream_restore(lh_stream *stream, const void *blob, size_t size, lh_error *error)
+lh_status lh_token_stream_restore(lh_token_stream *stream, const void *blob, size_t size, lh_error *error)
 {
     stream_state state;
-    size_t expected = lh_stream_state_size(stream);
+    size_t expected = lh_token_stream_state_size(stream);
     if (size < sizeof state) {
         return lh_fail(error, LH_E_FORMAT, "the saved position of a data stream is truncated: %zu bytes", size);
     }

@@ -1,8 +1,8 @@
 /* Streams: a split of a data set as batches of token segments for training and evaluation.
  *
- * A stream has B lanes. Each call of lh_stream_next fills inputs and targets [B, T]: in every lane the target of an
- * input is the token that follows it, and the first input of a segment is the last target of the segment before, so
- * a model that carries its state from call to call reads one unbroken text per lane.
+ * A stream has B lanes. Each call of lh_token_stream_next fills inputs and targets [B, T]: in every lane the target
+ * of an input is the token that follows it, and the first input of a segment is the last target of the segment
+ * before, so a model that carries its state from call to call reads one unbroken text per lane.
  *
  * Three layouts:
  *   lanes      the split cut into B equal, contiguous pieces, the remainder dropped: the convention of the
@@ -23,28 +23,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum lh_stream_layout { LH_STREAM_LANES, LH_STREAM_DOCUMENTS, LH_STREAM_CROPS } lh_stream_layout;
+typedef enum lh_token_stream_layout {
+    LH_STREAM_LANES,
+    LH_STREAM_DOCUMENTS,
+    LH_STREAM_CROPS
+} lh_token_stream_layout;
 
 /* What happens between two documents of a lane in the documents layout. */
-typedef enum lh_stream_boundary {
+typedef enum lh_token_stream_boundary {
     LH_BOUNDARY_CONTINUE, /* the text runs on: the last token of one document predicts the first of the next */
     LH_BOUNDARY_RESET,    /* a new chain begins right behind the old one, anywhere in a segment */
     LH_BOUNDARY_PAD,      /* a new chain begins with a new segment; the rest of the old segment is padding */
-} lh_stream_boundary;
+} lh_token_stream_boundary;
 
-typedef struct lh_stream_options {
-    lh_stream_layout layout;
-    lh_stream_boundary boundary; /* documents layout only; the others take LH_BOUNDARY_CONTINUE */
-    int64_t lanes;               /* B >= 1 */
-    int64_t segment;             /* the greatest T that lh_stream_next will be asked for, >= 1 */
+typedef struct lh_token_stream_options {
+    lh_token_stream_layout layout;
+    lh_token_stream_boundary boundary; /* documents layout only; the others take LH_BOUNDARY_CONTINUE */
+    int64_t lanes;                     /* B >= 1 */
+    int64_t segment;                   /* the greatest T that lh_token_stream_next will be asked for, >= 1 */
     int64_t epochs;      /* ends after so many; 0 goes on for ever. Endless lanes begin anew without padding */
     bool shuffle;        /* documents layout: another order of the documents in every epoch */
     uint64_t seed;       /* of the order, and of the crops */
     int32_t start_token; /* the input before the first token of a chain, or -1 for none; not with crops */
-} lh_stream_options;
+} lh_token_stream_options;
 
 /* One lane, lanes layout, endless, no start token, segments of 512. */
-lh_stream_options lh_stream_defaults(void);
+lh_token_stream_options lh_token_stream_defaults(void);
 
 /* Flags of inputs. */
 #define LH_INPUT_DOCUMENT_START 1u /* the first token of a document, or the start token before it */
@@ -67,36 +71,36 @@ typedef struct lh_batch {
 
 /* All tokens read so far, the ends of their chains included: total = scored + skipped. When a stream of E epochs
  * has ended, total is E times the tokens of the split (crops: at least that). */
-typedef struct lh_stream_totals {
+typedef struct lh_token_stream_totals {
     uint64_t scored, skipped, total;
-} lh_stream_totals;
+} lh_token_stream_totals;
 
-typedef struct lh_stream lh_stream;
+typedef struct lh_token_stream lh_token_stream;
 
 /* The split must outlive the stream. Fails with LH_E_ARGUMENT on options that make no sense and with LH_E_CONFIG if
  * the split is too small for them. All memory is taken here. */
-lh_status lh_stream_create(lh_stream **stream, const lh_split *split, const lh_stream_options *options,
-                           lh_error *error);
+lh_status lh_token_stream_create(lh_token_stream **stream, const lh_split *split,
+                                 const lh_token_stream_options *options, lh_error *error);
 
 /* The next segment of `length` inputs per lane, 1 <= length <= options.segment; *batch is NULL after the end. No
  * heap allocation. */
-lh_status lh_stream_next(lh_stream *stream, int64_t length, const lh_batch **batch, lh_error *error);
+lh_status lh_token_stream_next(lh_token_stream *stream, int64_t length, const lh_batch **batch, lh_error *error);
 
-lh_stream_totals lh_stream_count(const lh_stream *stream);
+lh_token_stream_totals lh_token_stream_count(const lh_token_stream *stream);
 
 /* Back to the first segment of the first epoch. */
-void lh_stream_rewind(lh_stream *stream);
+void lh_token_stream_rewind(lh_token_stream *stream);
 
 /* The place in the stream as bytes, to be stored in a checkpoint: after restore the batches go on exactly as they
- * would have. `blob` has room for lh_stream_state_size bytes. */
-size_t lh_stream_state_size(const lh_stream *stream);
-void lh_stream_save(const lh_stream *stream, void *blob);
+ * would have. `blob` has room for lh_token_stream_state_size bytes. */
+size_t lh_token_stream_state_size(const lh_token_stream *stream);
+void lh_token_stream_save(const lh_token_stream *stream, void *blob);
 
 /* LH_E_FORMAT if the blob is damaged, or of a stream over another split or with other options. The stream is then
  * as it was before. */
-lh_status lh_stream_restore(lh_stream *stream, const void *blob, size_t size, lh_error *error);
+lh_status lh_token_stream_restore(lh_token_stream *stream, const void *blob, size_t size, lh_error *error);
 
-void lh_stream_free(lh_stream *stream);
+void lh_token_stream_free(lh_token_stream *stream);
 
 /* A pseudo-random permutation of 0 .. count-1 (index < count) that needs no memory: a Feistel network over the next
  * power of four, walked until it lands inside (Black and Rogaway 2002). Different for every (seed, epoch). */

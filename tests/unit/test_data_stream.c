@@ -43,7 +43,7 @@ static lh_split *make_split(const uint64_t *lengths, uint64_t documents)
 /* Follows a stream and keeps, per lane, what the next input must be. */
 typedef struct follower {
     const lh_split *split;
-    lh_stream_options options;
+    lh_token_stream_options options;
     int32_t *next;          /* [lanes] the last target */
     uint8_t *started;       /* [lanes] */
     uint8_t *next_is_first; /* [lanes] the next input is the first token of a document */
@@ -51,7 +51,7 @@ typedef struct follower {
     uint64_t scored, chains;
 } follower;
 
-static follower follow(const lh_split *split, lh_stream_options options)
+static follower follow(const lh_split *split, lh_token_stream_options options)
 {
     return (follower){
         .split = split,
@@ -135,17 +135,17 @@ static void check_batch(follower *f, const lh_batch *batch)
 }
 
 /* Reads a stream to its end, checks everything, and returns the totals. */
-static lh_stream_totals run(const lh_split *split, lh_stream_options options, follower *f)
+static lh_token_stream_totals run(const lh_split *split, lh_token_stream_options options, follower *f)
 {
-    lh_stream *stream = NULL;
+    lh_token_stream *stream = NULL;
     lh_error error = {0};
-    if (lh_stream_create(&stream, split, &options, &error) != LH_OK) {
+    if (lh_token_stream_create(&stream, split, &options, &error) != LH_OK) {
         fail_msg("%s", error.message);
     }
     const lh_batch *batch;
     uint64_t index = 0;
     for (;;) {
-        assert_int_equal(lh_stream_next(stream, options.segment, &batch, &error), LH_OK);
+        assert_int_equal(lh_token_stream_next(stream, options.segment, &batch, &error), LH_OK);
         if (!batch) {
             break;
         }
@@ -153,12 +153,12 @@ static lh_stream_totals run(const lh_split *split, lh_stream_options options, fo
         assert_in_range(batch->epoch, 0, options.epochs - 1);
         check_batch(f, batch);
     }
-    assert_int_equal(lh_stream_next(stream, 1, &batch, &error), LH_OK);
+    assert_int_equal(lh_token_stream_next(stream, 1, &batch, &error), LH_OK);
     assert_null(batch); /* the end stays the end */
-    lh_stream_totals totals = lh_stream_count(stream);
+    lh_token_stream_totals totals = lh_token_stream_count(stream);
     assert_int_equal(totals.scored, f->scored);
     assert_int_equal(totals.scored + totals.skipped, totals.total);
-    lh_stream_free(stream);
+    lh_token_stream_free(stream);
     return totals;
 }
 
@@ -172,13 +172,13 @@ static void test_lanes(void **state)
     for (int64_t lanes = 1; lanes <= 12; lanes++) {
         for (int64_t segment = 1; segment <= 97; segment += 32) {
             for (int start = -1; start <= 5; start += 6) {
-                lh_stream_options options = lh_stream_defaults();
+                lh_token_stream_options options = lh_token_stream_defaults();
                 options.lanes = lanes;
                 options.segment = segment;
                 options.epochs = 3;
                 options.start_token = start;
                 follower f = follow(split, options);
-                lh_stream_totals totals = run(split, options, &f);
+                lh_token_stream_totals totals = run(split, options, &f);
                 assert_int_equal(totals.total, 3 * split->tokens);
                 uint64_t piece = split->tokens / (uint64_t)lanes;
                 for (uint64_t token = 0; token < split->tokens; token++) {
@@ -199,22 +199,22 @@ static void test_published_lane_count(void **state)
     (void)state;
     const uint64_t length = 245569;
     lh_split *split = make_split(&length, 1);
-    lh_stream_options options = lh_stream_defaults();
+    lh_token_stream_options options = lh_token_stream_defaults();
     options.lanes = 10;
     options.segment = 128;
     options.epochs = 1;
     follower f = follow(split, options);
-    lh_stream_totals totals = run(split, options, &f);
+    lh_token_stream_totals totals = run(split, options, &f);
     assert_int_equal(totals.scored, 245550);
     assert_int_equal(totals.skipped, 19);
     unfollow(&f);
     lh_split_free(split);
 }
 
-static void check_documents_layout(const lh_split *split, lh_stream_options options)
+static void check_documents_layout(const lh_split *split, lh_token_stream_options options)
 {
     follower f = follow(split, options);
-    lh_stream_totals totals = run(split, options, &f);
+    lh_token_stream_totals totals = run(split, options, &f);
     uint64_t epochs = (uint64_t)options.epochs, first_tokens = 0;
     assert_int_equal(totals.total, epochs * split->tokens);
     for (uint64_t i = 0; i < split->documents; i++) {
@@ -248,9 +248,9 @@ static void test_documents(void **state)
     for (int64_t lanes = 1; lanes <= 20; lanes += lanes < 4 ? 1 : 4) {
         for (int64_t segment = 1; segment <= 130; segment += 43) {
             for (int variant = 0; variant < 12; variant++) {
-                lh_stream_options options = lh_stream_defaults();
+                lh_token_stream_options options = lh_token_stream_defaults();
                 options.layout = LH_STREAM_DOCUMENTS;
-                options.boundary = (lh_stream_boundary)(variant % 3);
+                options.boundary = (lh_token_stream_boundary)(variant % 3);
                 options.shuffle = variant / 3 % 2;
                 options.start_token = variant / 6 ? 9 : -1;
                 options.seed = (uint64_t)variant;
@@ -269,17 +269,17 @@ static void test_padding_aligns_documents(void **state)
 {
     (void)state;
     lh_split *split = make_split(books, BOOKS);
-    lh_stream_options options = lh_stream_defaults();
+    lh_token_stream_options options = lh_token_stream_defaults();
     options.layout = LH_STREAM_DOCUMENTS;
     options.boundary = LH_BOUNDARY_PAD;
     options.lanes = 3;
     options.segment = 50;
     options.epochs = 1;
-    lh_stream *stream;
+    lh_token_stream *stream;
     const lh_batch *batch;
-    assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
     int64_t starts = 0;
-    while (lh_stream_next(stream, 50, &batch, NULL) == LH_OK && batch) {
+    while (lh_token_stream_next(stream, 50, &batch, NULL) == LH_OK && batch) {
         for (int64_t i = 0; i < 150; i++) {
             bool chain = batch->flags[i] & LH_INPUT_CHAIN_START;
             assert_true(!chain || i % 50 == 0);
@@ -289,7 +289,7 @@ static void test_padding_aligns_documents(void **state)
         }
     }
     assert_int_equal(starts, 10); /* the documents of at least two tokens */
-    lh_stream_free(stream);
+    lh_token_stream_free(stream);
     lh_split_free(split);
 }
 
@@ -300,18 +300,18 @@ static void test_segments_do_not_matter(void **state)
     lh_split *split = make_split(books, BOOKS);
     int32_t *first = NULL;
     for (int64_t segment = 1; segment < 200; segment += 18) {
-        lh_stream_options options = lh_stream_defaults();
+        lh_token_stream_options options = lh_token_stream_defaults();
         options.layout = LH_STREAM_DOCUMENTS;
         options.shuffle = true;
         options.boundary = LH_BOUNDARY_RESET;
         options.segment = segment;
         options.epochs = 2;
-        lh_stream *stream;
+        lh_token_stream *stream;
         const lh_batch *batch;
-        assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
+        assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
         int32_t *targets = malloc(2 * split->tokens * sizeof *targets);
         size_t count = 0;
-        while (lh_stream_next(stream, segment, &batch, NULL) == LH_OK && batch) {
+        while (lh_token_stream_next(stream, segment, &batch, NULL) == LH_OK && batch) {
             for (int64_t t = 0; t < batch->length && batch->mask[t]; t++) {
                 targets[count++] = batch->targets[t];
             }
@@ -322,7 +322,7 @@ static void test_segments_do_not_matter(void **state)
         } else {
             first = targets;
         }
-        lh_stream_free(stream);
+        lh_token_stream_free(stream);
     }
     free(first);
     lh_split_free(split);
@@ -332,14 +332,14 @@ static void test_crops(void **state)
 {
     (void)state;
     lh_split *split = make_split(books, BOOKS);
-    lh_stream_options options = lh_stream_defaults();
+    lh_token_stream_options options = lh_token_stream_defaults();
     options.layout = LH_STREAM_CROPS;
     options.lanes = 4;
     options.segment = 32;
     options.epochs = 400;
     options.seed = 5;
     follower f = follow(split, options);
-    lh_stream_totals totals = run(split, options, &f);
+    lh_token_stream_totals totals = run(split, options, &f);
     assert_true(totals.total >= 400 * split->tokens && totals.total < 401 * split->tokens + 4 * 33);
     /* In the middle of the longest document every token is drawn about equally often. */
     lh_document longest = lh_split_document(split, 12);
@@ -394,15 +394,15 @@ static void test_permutation(void **state)
     }
 }
 
-static lh_stream_options variant_options(int variant)
+static lh_token_stream_options variant_options(int variant)
 {
-    lh_stream_options options = lh_stream_defaults();
-    options.layout = (lh_stream_layout)(variant % 3);
+    lh_token_stream_options options = lh_token_stream_defaults();
+    options.layout = (lh_token_stream_layout)(variant % 3);
     options.lanes = 3;
     options.segment = 40;
     options.seed = 11;
     if (options.layout == LH_STREAM_DOCUMENTS) {
-        options.boundary = (lh_stream_boundary)(variant / 3);
+        options.boundary = (lh_token_stream_boundary)(variant / 3);
         options.shuffle = true;
     }
     return options;
@@ -427,38 +427,38 @@ static void test_restore(void **state)
     lh_split *split = make_split(books, BOOKS);
     int32_t(*expected)[CELLS] = malloc(BATCHES * sizeof *expected);
     for (int variant = 0; variant < 9; variant++) {
-        lh_stream_options options = variant_options(variant);
-        lh_stream *stream, *other;
+        lh_token_stream_options options = variant_options(variant);
+        lh_token_stream *stream, *other;
         const lh_batch *batch;
-        assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
-        size_t size = lh_stream_state_size(stream);
+        assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
+        size_t size = lh_token_stream_state_size(stream);
         unsigned char *blobs = malloc(BATCHES * size);
         for (int i = 0; i < BATCHES; i++) {
-            lh_stream_save(stream, blobs + (size_t)i * size);
-            assert_int_equal(lh_stream_next(stream, 1 + i * 7 % 40, &batch, NULL), LH_OK);
+            lh_token_stream_save(stream, blobs + (size_t)i * size);
+            assert_int_equal(lh_token_stream_next(stream, 1 + i * 7 % 40, &batch, NULL), LH_OK);
             memset(expected[i], 0, sizeof expected[i]);
             copy_batch(batch, expected[i]);
         }
-        lh_stream_totals totals = lh_stream_count(stream);
+        lh_token_stream_totals totals = lh_token_stream_count(stream);
         for (int from = 0; from < BATCHES; from += 7) {
-            assert_int_equal(lh_stream_create(&other, split, &options, NULL), LH_OK);
-            assert_int_equal(lh_stream_restore(other, blobs + (size_t)from * size, size, NULL), LH_OK);
+            assert_int_equal(lh_token_stream_create(&other, split, &options, NULL), LH_OK);
+            assert_int_equal(lh_token_stream_restore(other, blobs + (size_t)from * size, size, NULL), LH_OK);
             for (int i = from; i < BATCHES; i++) {
                 int32_t found[CELLS] = {0};
-                assert_int_equal(lh_stream_next(other, 1 + i * 7 % 40, &batch, NULL), LH_OK);
+                assert_int_equal(lh_token_stream_next(other, 1 + i * 7 % 40, &batch, NULL), LH_OK);
                 copy_batch(batch, found);
                 assert_memory_equal(found, expected[i], sizeof found);
             }
-            lh_stream_totals again = lh_stream_count(other);
+            lh_token_stream_totals again = lh_token_stream_count(other);
             assert_memory_equal(&again, &totals, sizeof totals);
-            lh_stream_free(other);
+            lh_token_stream_free(other);
         }
-        lh_stream_rewind(stream);
-        assert_int_equal(lh_stream_next(stream, 1, &batch, NULL), LH_OK);
+        lh_token_stream_rewind(stream);
+        assert_int_equal(lh_token_stream_next(stream, 1, &batch, NULL), LH_OK);
         int32_t found[CELLS] = {0};
         copy_batch(batch, found);
         assert_memory_equal(found, expected[0], sizeof found);
-        lh_stream_free(stream);
+        lh_token_stream_free(stream);
         free(blobs);
     }
     free(expected);
@@ -469,28 +469,28 @@ static void test_restore_refuses_damage(void **state)
 {
     (void)state;
     lh_split *split = make_split(books, BOOKS);
-    lh_stream_options options = variant_options(1), others = options;
-    lh_stream *stream, *other;
+    lh_token_stream_options options = variant_options(1), others = options;
+    lh_token_stream *stream, *other;
     const lh_batch *batch;
-    assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
-    assert_int_equal(lh_stream_next(stream, 40, &batch, NULL), LH_OK);
-    size_t size = lh_stream_state_size(stream);
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
+    assert_int_equal(lh_token_stream_next(stream, 40, &batch, NULL), LH_OK);
+    size_t size = lh_token_stream_state_size(stream);
     unsigned char *blob = malloc(size);
-    lh_stream_save(stream, blob);
+    lh_token_stream_save(stream, blob);
     for (size_t byte = 0; byte < size; byte++) {
         blob[byte] ^= 4;
-        assert_int_equal(lh_stream_restore(stream, blob, size, NULL), LH_E_FORMAT);
+        assert_int_equal(lh_token_stream_restore(stream, blob, size, NULL), LH_E_FORMAT);
         blob[byte] ^= 4;
-        assert_int_equal(lh_stream_restore(stream, blob, byte, NULL), LH_E_FORMAT);
+        assert_int_equal(lh_token_stream_restore(stream, blob, byte, NULL), LH_E_FORMAT);
     }
-    assert_int_equal(lh_stream_restore(stream, blob, size, NULL), LH_OK);
+    assert_int_equal(lh_token_stream_restore(stream, blob, size, NULL), LH_OK);
     others.seed++;
     lh_error error = {0};
-    assert_int_equal(lh_stream_create(&other, split, &others, NULL), LH_OK);
-    assert_int_equal(lh_stream_restore(other, blob, size, &error), LH_E_FORMAT);
+    assert_int_equal(lh_token_stream_create(&other, split, &others, NULL), LH_OK);
+    assert_int_equal(lh_token_stream_restore(other, blob, size, &error), LH_E_FORMAT);
     assert_non_null(strstr(error.message, "another data stream"));
-    lh_stream_free(other);
-    lh_stream_free(stream);
+    lh_token_stream_free(other);
+    lh_token_stream_free(stream);
     free(blob);
     lh_split_free(split);
 }
@@ -500,27 +500,28 @@ static void test_no_allocations(void **state)
     (void)state;
     lh_split *split = make_split(books, BOOKS);
     for (int variant = 0; variant < 9; variant++) {
-        lh_stream_options options = variant_options(variant);
-        lh_stream *stream;
+        lh_token_stream_options options = variant_options(variant);
+        lh_token_stream *stream;
         const lh_batch *batch;
-        assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
+        assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
         uint64_t before = lh_heap_allocations();
         for (int i = 0; i < 200; i++) {
-            assert_int_equal(lh_stream_next(stream, 40, &batch, NULL), LH_OK);
+            assert_int_equal(lh_token_stream_next(stream, 40, &batch, NULL), LH_OK);
             assert_int_equal(batch->scored > 0, 1);
         }
         assert_int_equal(lh_heap_allocations(), before);
-        lh_stream_free(stream);
+        lh_token_stream_free(stream);
     }
     lh_split_free(split);
     assert_int_equal(lh_heap_live_bytes(), 0);
 }
 
-static void assert_refused(const lh_split *split, lh_stream_options options, lh_status expected, const char *words)
+static void assert_refused(const lh_split *split, lh_token_stream_options options, lh_status expected,
+                           const char *words)
 {
-    lh_stream *stream;
+    lh_token_stream *stream;
     lh_error error = {0};
-    assert_int_equal(lh_stream_create(&stream, split, &options, &error), expected);
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, &error), expected);
     assert_null(stream);
     assert_non_null(strstr(error.message, words));
 }
@@ -529,23 +530,23 @@ static void test_refusals(void **state)
 {
     (void)state;
     lh_split *split = make_split(books, BOOKS);
-    lh_stream_options options = lh_stream_defaults();
+    lh_token_stream_options options = lh_token_stream_defaults();
     options.lanes = 0;
     assert_refused(split, options, LH_E_ARGUMENT, "at least one lane");
     options.lanes = 700;
     assert_refused(split, options, LH_E_CONFIG, "1400");
-    options = lh_stream_defaults();
+    options = lh_token_stream_defaults();
     options.segment = INT64_MAX;
     assert_refused(split, options, LH_E_ARGUMENT, "too many");
-    options = lh_stream_defaults();
+    options = lh_token_stream_defaults();
     options.shuffle = true;
     assert_refused(split, options, LH_E_ARGUMENT, "documents layout");
-    options = lh_stream_defaults();
+    options = lh_token_stream_defaults();
     options.start_token = VOCABULARY;
     assert_refused(split, options, LH_E_ARGUMENT, "start token");
     static const uint64_t ones[] = {1, 1, 1, 0};
     lh_split *tiny = make_split(ones, 4);
-    options = lh_stream_defaults();
+    options = lh_token_stream_defaults();
     options.layout = LH_STREAM_DOCUMENTS;
     options.boundary = LH_BOUNDARY_RESET;
     assert_refused(tiny, options, LH_E_CONFIG, "more than one token");
@@ -553,24 +554,24 @@ static void test_refusals(void **state)
     options.boundary = LH_BOUNDARY_CONTINUE;
     assert_refused(tiny, options, LH_E_CONFIG, "more than one token");
     lh_split *empty = make_split(ones, 0);
-    assert_refused(empty, lh_stream_defaults(), LH_E_CONFIG, "0 tokens");
+    assert_refused(empty, lh_token_stream_defaults(), LH_E_CONFIG, "0 tokens");
     lh_split *one = make_split(ones, 1);
-    assert_refused(one, lh_stream_defaults(), LH_E_CONFIG, "1 tokens");
-    lh_stream *stream;
+    assert_refused(one, lh_token_stream_defaults(), LH_E_CONFIG, "1 tokens");
+    lh_token_stream *stream;
     const lh_batch *batch;
-    options = lh_stream_defaults();
-    assert_int_equal(lh_stream_create(&stream, split, &options, NULL), LH_OK);
-    assert_int_equal(lh_stream_next(stream, 513, &batch, NULL), LH_E_ARGUMENT);
-    assert_int_equal(lh_stream_next(stream, 0, &batch, NULL), LH_E_ARGUMENT);
-    lh_stream_free(stream);
+    options = lh_token_stream_defaults();
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
+    assert_int_equal(lh_token_stream_next(stream, 513, &batch, NULL), LH_E_ARGUMENT);
+    assert_int_equal(lh_token_stream_next(stream, 0, &batch, NULL), LH_E_ARGUMENT);
+    lh_token_stream_free(stream);
     /* Every allocation that fails is reported, and nothing leaks. */
     for (int64_t n = 0; n < 9; n++) {
         lh_error error = {0};
         lh_heap_fail_after(n);
-        lh_status status = lh_stream_create(&stream, split, &options, &error);
+        lh_status status = lh_token_stream_create(&stream, split, &options, &error);
         lh_heap_fail_after(-1);
         assert_int_equal(status, n < 8 ? LH_E_MEMORY : LH_OK);
-        lh_stream_free(stream);
+        lh_token_stream_free(stream);
     }
     lh_split_free(one);
     lh_split_free(empty);
