@@ -72,8 +72,11 @@ def command_of(program):
 
 def run(program, timeout):
     started = time.monotonic()
-    process = subprocess.Popen(command_of(program), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        process = subprocess.Popen(command_of(program), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as reason:
+        return Outcome(program, 127, str(reason), 0, False)
     timed_out = False
     try:
         output, _ = process.communicate(timeout=timeout)
