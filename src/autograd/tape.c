@@ -310,14 +310,10 @@ void lh_backward(lh_context *context, lh_tensor *loss, double seed_gradient)
                    (long long)lh_tensor_count(loss));
         return;
     }
-    if (loss->requires_grad && loss->node) {
-        lh_tensor *gradient = lh_new_like(context, loss, false);
-        if (gradient) {
-            lh_fill_args fill = {.n = 1, .value = seed_gradient, .y = lh_tensor_data(gradient)};
-            lh_run(context, LH_KERNEL_FILL, loss->dtype, &fill);
-            lh_pin(gradient);
-            loss->grad = gradient;
-        }
+    lh_tensor *gradient = loss->node ? grad_buffer(context, loss) : NULL; /* the loss may be a view */
+    if (gradient) {
+        lh_fill_args fill = {.n = 1, .value = seed_gradient, .y = lh_tensor_data(gradient)};
+        lh_run(context, LH_KERNEL_FILL, loss->dtype, &fill);
     }
     tape_run(context, NULL);
     context->tape = NULL;
@@ -337,9 +333,13 @@ static void checkpoint_backward(lh_context *context, lh_node *node)
     const checkpoint_options *options = node->options;
     lh_tensor *inputs[LH_CHECKPOINT_MAX], *outputs[LH_CHECKPOINT_MAX] = {NULL};
     for (int i = 0; i < node->ins; i++) {
-        inputs[i] = lh_alias(context, node->saved[i]);
+        lh_tensor *alias = lh_alias(context, node->saved[i]);
+        inputs[i] = alias ? lh_packed(context, alias) : NULL; /* so that its gradient is laid out like it */
         if (!inputs[i]) {
             return;
+        }
+        if (inputs[i] != alias) {
+            lh_drop(context, alias);
         }
         inputs[i]->requires_grad = node->in[i]->requires_grad;
         lh_pin(inputs[i]);
@@ -398,7 +398,19 @@ void lh_checkpoint(lh_context *context, lh_span function, void *user, int input_
     function(context, user, inputs, outputs);
     lh_scope_end(context, scope, output_count, outputs);
     context->recording = was_recording;
-    if (was_recording && !lh_op_stopped(context)) {
+    if (!was_recording || lh_op_stopped(context)) {
+        return;
+    }
+    /* The span's results are nodes of their own here, also where it hands an input, a parameter or one result twice
+     * straight through. */
+    for (int i = 0; i < output_count; i++) {
+        bool known = outputs[i] && outputs[i]->requires_grad;
+        for (int j = 0; j < input_count + i && !known; j++) {
+            known = outputs[i] && outputs[i] == (j < input_count ? inputs[j] : outputs[j - input_count]);
+        }
+        outputs[i] = known ? lh_alias(context, outputs[i]) : outputs[i];
+    }
+    if (!lh_op_stopped(context)) {
         lh_record(context, "checkpoint", checkpoint_backward, input_count, inputs, output_count, outputs,
                   input_count, inputs, &options, sizeof options);
     }
