@@ -331,8 +331,11 @@ typedef struct checkpoint_options {
 static void checkpoint_backward(lh_context *context, lh_node *node)
 {
     const checkpoint_options *options = node->options;
-    lh_tensor *inputs[LH_CHECKPOINT_MAX], *outputs[LH_CHECKPOINT_MAX] = {NULL};
+    lh_tensor *inputs[LH_CHECKPOINT_MAX] = {NULL}, *outputs[LH_CHECKPOINT_MAX] = {NULL};
     for (int i = 0; i < node->ins; i++) {
+        if (!node->in[i]) {
+            continue;
+        }
         lh_tensor *alias = lh_alias(context, node->saved[i]);
         inputs[i] = alias ? lh_packed(context, alias) : NULL; /* so that its gradient is laid out like it */
         if (!inputs[i]) {
@@ -368,7 +371,7 @@ static void checkpoint_backward(lh_context *context, lh_node *node)
     tape_run(context, stop);
     context->recording = false;
     for (int i = 0; i < node->ins; i++) {
-        if (inputs[i]->grad) {
+        if (inputs[i] && inputs[i]->grad) {
             lh_tensor *buffer = grad_buffer(context, node->in[i]);
             if (buffer) {
                 add_into(context, buffer, inputs[i]->grad);

@@ -1,5 +1,5 @@
 /* Products. Both passes are large GEMMs; leading dimensions are flattened so that a whole batch is one call. */
-#include "ops/ops.h"
+#include "ops/internal.h"
 
 #include <string.h>
 
@@ -42,7 +42,7 @@ static void linear_backward(lh_context *context, lh_node *node)
         return;
     }
     lh_tensor *x = node->saved[0], *w = node->saved[1];
-    int64_t out = w->shape[0], in = w->shape[1], rows = in ? lh_tensor_count(x) / in : 0, x_row = in;
+    int64_t out = w->shape[0], in = w->shape[1], rows = lh_rows_of(d_y), x_row = in;
     double beta;
     (void)rows_are_even(x, &x_row);
     lh_tensor *d_x = lh_in_grad_packed(context, node, 0, &beta);
@@ -120,7 +120,7 @@ lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor 
     }
     lh_gemm_args gemm = {.transpose_b = true,
                          .batch = 1,
-                         .m = in ? lh_tensor_count(x) / in : lh_tensor_count(y) / (out ? out : 1),
+                         .m = lh_rows_of(x),
                          .n = out,
                          .k = in,
                          .alpha = 1.0,
