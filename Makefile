@@ -39,7 +39,7 @@ trends: ## the long learning tests: published trends on small models
 
 format: ## format the C sources in place
 	@scripts/install-deps.sh lint
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
 
 lint: ## check formatting, layering, clang-tidy and cppcheck
 	@scripts/install-deps.sh build test lint

@@ -10,8 +10,6 @@ test="python3 python3-numpy python3-torch"
 lint="git clang clang-tidy clang-format cppcheck libclang-rt-14-dev libomp-dev llvm"
 demo=""
 
-[ "${LH_SKIP_DEPS:-0}" != 1 ] || exit 0
-
 wanted=
 for group in "${@:-build}"; do
     case $group in
@@ -25,6 +23,7 @@ for group in "${@:-build}"; do
         ;;
     esac
 done
+[ "${LH_SKIP_DEPS:-0}" != 1 ] || exit 0
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "install-deps.sh: this is no Debian system, so nothing is installed; these Debian packages (or what your" >&2

@@ -21,7 +21,7 @@ run() {
 }
 
 formatting() {
-    git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+    git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format --dry-run -Werror
 }
 
 shell_syntax() {
