@@ -21,11 +21,13 @@ typedef struct lh_model {
     lh_model_config config;
     lh_memory_shape shape;
     const lh_memory_kind *memory_kind;
-    lh_recipe *recipe; /* owned: the resolved configuration */
+    void *memory_options; /* what the kind parsed */
+    lh_recipe *recipe;    /* owned: the resolved configuration */
     const lh_backend *backend;
     lh_parameters parameters;
     lh_layer_parameters *layers;
-    lh_tensor *embedding[LH_MAX_BANDS];  /* [band, width_b]; band 0 also holds the clusters' rows */
+    lh_tensor *embedding[LH_MAX_BANDS];  /* [ids of the band, width_b] */
+    lh_tensor *clusters;                 /* [bands - 1, width_0]: the head softmax's entries for the tails */
     lh_tensor *projection[LH_MAX_BANDS]; /* [width, width_b] or NULL: to the model's width */
     lh_tensor *head_projection;          /* band 0's output projection [width, width_0] or NULL */
     lh_tensor *output[LH_MAX_BANDS];     /* untied output tables, else the embeddings */

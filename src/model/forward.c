@@ -1,0 +1,349 @@
+/* The forward pass of the decoder stack. Read lh_model_forward first, then layer_forward: that is the whole model.
+ */
+#include "model/model.h"
+
+#include <math.h>
+
+/* What a layer's checkpointed span needs beside its input. Lives in the context's arena. */
+typedef struct layer_span {
+    const lh_model *model;
+    lh_stream *stream;
+    int layer;
+    int64_t count;
+    lh_tensor *sinusoids; /* after their dropout, shared by all layers */
+    lh_tensor *positions; /* i32 [count], rotary */
+} layer_span;
+
+static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
+                       lh_tensor *bias)
+{
+    return c->rms ? lh_rms_norm(context, x, gain, c->norm_eps) : lh_layer_norm(context, x, gain, bias, c->norm_eps);
+}
+
+static void write_window(lh_context *context, lh_tensor *store, int64_t at, const lh_tensor *value)
+{
+    if (lh_op_stopped(context) || !value) {
+        return;
+    }
+    lh_copy_args copy = {.element_bytes = (int)lh_dtype_size(store->dtype),
+                         .x = lh_tensor_data(value),
+                         .y = (char *)lh_tensor_data(store) +
+                              (size_t)(at * store->stride[1]) * lh_dtype_size(store->dtype)};
+    int lead = LH_MAX_DIMS - value->ndim;
+    for (int i = 0; i < LH_MAX_DIMS; i++) {
+        copy.shape[i] = i < lead ? 1 : value->shape[i - lead];
+        copy.x_stride[i] = i < lead ? 0 : value->stride[i - lead];
+        copy.y_stride[i] = i < lead ? 0 : store->stride[i - lead];
+    }
+    lh_run(context, LH_KERNEL_COPY, store->dtype, &copy);
+}
+
+/* R = P Wr as [heads, distances, key_width]. */
+static lh_tensor *relative_table(lh_context *context, const layer_span *span, const lh_layer_parameters *p)
+{
+    const lh_model *model = span->model;
+    const lh_model_config *c = &model->config;
+    lh_stream *stream = span->stream;
+    lh_tensor *flat;
+    if (stream->inference && !context->recording) {
+        if (!stream->relative_valid[span->layer]) {
+            flat = lh_linear(context, model->sinusoids, p->relative, NULL);
+            write_window(context, stream->relative[span->layer], 0,
+                         lh_reshape(context, flat, 2, (int64_t[]){model->distances, c->heads * c->key_width}));
+            stream->relative_valid[span->layer] = !lh_op_stopped(context);
+        }
+        flat = stream->relative[span->layer];
+    } else {
+        flat = lh_linear(context, span->sinusoids, p->relative, NULL);
+    }
+    lh_tensor *split = lh_reshape(context, flat, 3, (int64_t[]){model->distances, c->heads, c->key_width});
+    return lh_transpose(context, split, 0, 1);
+}
+
+/* Appends this call's keys, values and inputs to the segment's and returns the whole of them. */
+static void extend_segment(lh_context *context, const layer_span *span, lh_layer_io *io, lh_tensor *k, lh_tensor *v)
+{
+    lh_stream *stream = span->stream;
+    int layer = span->layer;
+    int64_t total = stream->fill + span->count;
+    write_window(context, stream->keys[layer], stream->fill, k);
+    write_window(context, stream->values[layer], stream->fill, v);
+    write_window(context, stream->inputs[layer], stream->fill, io->z);
+    io->k = lh_transpose(context, lh_slice(context, stream->keys[layer], 1, 0, total), 1, 2);
+    io->v = lh_transpose(context, lh_slice(context, stream->values[layer], 1, 0, total), 1, 2);
+    if (total == span->model->config.segment) {
+        io->segment_z = stream->inputs[layer];
+    }
+}
+
+static void project_segment(lh_context *context, const layer_span *span, const lh_layer_parameters *p,
+                            lh_layer_io *io)
+{
+    const lh_model_config *c = &span->model->config;
+    int64_t batch = io->z->shape[0], count = span->count;
+    lh_tensor *q = lh_linear(context, io->z, p->query, p->query_bias);
+    q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
+    lh_tensor *joint = lh_linear(context, io->z, p->key_value, p->key_value_bias);
+    int64_t key_part = c->kv_heads * c->key_width, value_part = c->kv_heads * c->value_width;
+    lh_tensor *k = lh_reshape(context, lh_slice(context, joint, 2, 0, key_part), 4,
+                              (int64_t[]){batch, count, c->kv_heads, c->key_width});
+    lh_tensor *v = lh_reshape(context, lh_slice(context, joint, 2, key_part, value_part), 4,
+                              (int64_t[]){batch, count, c->kv_heads, c->value_width});
+    if (c->positions == LH_POSITIONS_ROTARY) {
+        q = lh_rope(context, q, span->positions, &span->model->rope);
+        k = lh_rope(context, k, span->positions, &span->model->rope);
+        io->rope = &span->model->rope;
+    }
+    double scale = 1.0 / sqrt((double)c->key_width);
+    if (c->positions == LH_POSITIONS_RELATIVE && !c->scale_logits) {
+        q = lh_scale(context, q, scale); /* the biases u, v join after the scale */
+        scale = 1.0;
+    }
+    io->options.scale = scale;
+    io->q = lh_transpose(context, q, 1, 2);
+    if (io->whole_segment) {
+        io->k = lh_transpose(context, k, 1, 2);
+        io->v = lh_transpose(context, v, 1, 2);
+        io->segment_z = io->z;
+    } else {
+        extend_segment(context, span, io, k, v);
+    }
+}
+
+/* Attention of one layer on z, the tensor that enters it: projections, key sources, one softmax, output projection.
+ */
+static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tensor *z, lh_tensor **auxiliary)
+{
+    const lh_model *model = span->model;
+    const lh_model_config *c = &model->config;
+    const lh_layer_parameters *p = &model->layers[span->layer];
+    lh_stream *stream = span->stream;
+    lh_layer_io io = {.context = context,
+                      .layer = span->layer,
+                      .parameters = &p->memory,
+                      .z = z,
+                      .fill = stream->fill,
+                      .whole_segment = stream->fill == 0 && span->count == c->segment,
+                      .key_value_weight = p->key_value,
+                      .key_value_bias = p->key_value_bias,
+                      .content_bias = p->content_bias,
+                      .position_bias = p->position_bias,
+                      .attention_dropout = c->attention_dropout,
+                      .position_dropout = c->position_dropout,
+                      .sinusoids = span->sinusoids};
+    project_segment(context, span, p, &io);
+    if (c->positions == LH_POSITIONS_RELATIVE) {
+        io.relative = relative_table(context, span, p);
+    } else if (c->positions == LH_POSITIONS_T5) {
+        io.distance_bias = lh_t5_bias(context, p->t5, 0, model->distances, c->t5_distance);
+    } else if (c->positions == LH_POSITIONS_ALIBI) {
+        io.distance_bias = model->alibi;
+    }
+    if (lh_op_stopped(context)) {
+        return NULL;
+    }
+    io.options.dropout = c->attention_dropout;
+    io.source[0] = lh_key_source_causal(io.k, io.v, span->count);
+    lh_layer_place(&io, &io.source[0], 0);
+    io.sources = 1;
+    stream->memory->kind->read(stream->memory, &io);
+    lh_tensor *out = stream->memory->kind->attend
+                         ? stream->memory->kind->attend(stream->memory, &io)
+                         : lh_attention(context, io.q, io.sources, io.source, &io.options, &io.lse);
+    if (stream->memory->observe && !lh_op_stopped(context) && !context->recomputing) {
+        stream->memory->observe(stream->memory->observe_user, &io);
+    }
+    if (stream->memory->kind->write && !lh_op_stopped(context)) {
+        stream->memory->kind->write(stream->memory, &io);
+    }
+    *auxiliary = io.auxiliary;
+    lh_tensor *merged = lh_reshape(context, lh_transpose(context, out, 1, 2), 3,
+                                   (int64_t[]){z->shape[0], span->count, c->heads * c->value_width});
+    return lh_linear(context, merged, p->output, p->output_bias);
+}
+
+static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, const lh_layer_parameters *p,
+                               lh_tensor *x)
+{
+    lh_tensor *h = lh_linear(context, x, p->up, NULL);
+    if (c->gated) {
+        if (p->up_bias) {
+            h = lh_bias_activation(context, h, p->up_bias, LH_IDENTITY);
+        }
+        h = lh_gated(context, h, c->activation);
+    } else if (c->hidden_dropout > 0.0 && context->training) {
+        h = lh_dropout(context, lh_bias_activation(context, h, p->up_bias, LH_IDENTITY), c->hidden_dropout, 1);
+        h = lh_bias_activation(context, h, NULL, c->activation);
+    } else {
+        h = lh_bias_activation(context, h, p->up_bias, c->activation);
+    }
+    return lh_linear(context, h, p->down, p->down_bias);
+}
+
+/* One layer as a span: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input
+ * (pre-norm), output (post-norm) or both. */
+static void layer_forward(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+{
+    const layer_span *span = user;
+    const lh_model_config *c = &span->model->config;
+    const lh_layer_parameters *p = &span->model->layers[span->layer];
+    lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
+    bool pre = c->layout != LH_NORM_OUTPUT, post = c->layout != LH_NORM_INPUT;
+    lh_tensor *z = pre ? norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
+    lh_tensor *a = z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->dropout, 1) : NULL;
+    if (post) {
+        x = lh_residual_norm(context, x, a, p->post1_gain, p->post1_bias, c->norm_eps, c->rms,
+                             &(lh_tensor *){NULL});
+        z2 = pre ? norm(context, c, x, p->norm2_gain, p->norm2_bias) : x;
+    } else {
+        z2 = lh_residual_norm(context, x, a, p->norm2_gain, p->norm2_bias, c->norm_eps, c->rms, &x);
+    }
+    lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->dropout, 1);
+    if (post) {
+        x = lh_residual_norm(context, x, f, p->post2_gain, p->post2_bias, c->norm_eps, c->rms,
+                             &(lh_tensor *){NULL});
+    } else {
+        x = lh_add(context, x, f);
+    }
+    outputs[0] = x;
+    outputs[1] = auxiliary;
+}
+
+/* Embeds ids: one table, or the bands of an adaptive input, each with its own width and projection. */
+static lh_tensor *embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
+                        int64_t count)
+{
+    const lh_model_config *c = &model->config;
+    double scale = c->embedding_scaled ? sqrt((double)c->width) : 1.0;
+    int64_t total = batch * count, shape[2] = {batch, count};
+    for (int64_t i = 0; i < total; i++) {
+        if (tokens[i] < 0 || tokens[i] >= c->vocab) {
+            return lh_op_fail(context, LH_E_ARGUMENT, "model", "token id %d is not below the vocabulary of %lld",
+                              tokens[i], (long long)c->vocab);
+        }
+    }
+    lh_tensor *x = NULL;
+    int32_t *local = lh_arena_alloc(&context->arena, sizeof *local * (size_t)(total ? total : 1));
+    if (!local) {
+        return lh_op_fail(context, LH_E_MEMORY, "model", "no memory for %lld token ids", (long long)total);
+    }
+    for (int band = 0; band < c->bands; band++) {
+        for (int64_t i = 0; i < total; i++) {
+            bool inside = tokens[i] >= c->cutoff[band] && tokens[i] < c->cutoff[band + 1];
+            local[i] = inside ? tokens[i] - (int32_t)c->cutoff[band] : -1;
+        }
+        lh_tensor *ids = lh_from_host(context, LH_I32, 2, shape, local);
+        lh_tensor *part = lh_embedding(context, model->embedding[band], ids, scale);
+        if (model->projection[band]) {
+            part = lh_linear(context, part, model->projection[band], NULL);
+        }
+        x = band == 0 ? part : lh_add(context, x, part);
+    }
+    return x;
+}
+
+static lh_tensor *add_positions(lh_context *context, const lh_model *model, const lh_stream *stream, lh_tensor *x,
+                                int64_t count)
+{
+    lh_tensor *table = model->config.positions == LH_POSITIONS_LEARNED      ? model->positions
+                       : model->config.positions == LH_POSITIONS_SINUSOIDAL ? model->sinusoids
+                                                                            : NULL;
+    return table && x ? lh_add(context, x, lh_slice(context, table, 0, stream->fill, count)) : x;
+}
+
+static bool call_makes_sense(lh_context *context, const lh_model *model, const lh_stream *stream, int64_t count)
+{
+    int64_t segment = model->config.segment;
+    if (count < 1 || count > segment - stream->fill) {
+        lh_op_fail(context, LH_E_ARGUMENT, "model", "%lld tokens do not fit a segment of %lld that holds %lld",
+                   (long long)count, (long long)segment, (long long)stream->fill);
+        return false;
+    }
+    if (!stream->inference && count != segment) {
+        lh_op_fail(context, LH_E_ARGUMENT, "model",
+                   "a training stream takes whole segments of %lld tokens, not %lld", (long long)segment,
+                   (long long)count);
+        return false;
+    }
+    if (context->recording && stream->inference) {
+        lh_op_fail(context, LH_E_ARGUMENT, "model", "an inference stream cannot be recorded");
+        return false;
+    }
+    if (model->checkpoint_layers && stream->memory->keep_graph) {
+        lh_op_fail(context, LH_E_UNSUPPORTED, "model",
+                   "recomputation of layers and gradients between segments do not go together");
+        return false;
+    }
+    return true;
+}
+
+void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *stream, const int32_t *tokens,
+                      int64_t count, lh_forward *result)
+{
+    const lh_model_config *c = &model->config;
+    *result = (lh_forward){0};
+    if (lh_op_stopped(context) || !call_makes_sense(context, model, stream, count)) {
+        return;
+    }
+    lh_memory_begin(stream->memory);
+    lh_scope scope = lh_scope_begin(context);
+    lh_tensor *x = embed(context, model, tokens, stream->batch, count);
+    x = lh_dropout(context, add_positions(context, model, stream, x, count), c->embedding_dropout, 1);
+    if (c->input_relu) {
+        x = lh_linear(context, x, model->input_weight, model->input_bias);
+        x = lh_unary(context, LH_RELU, lh_dropout(context, x, c->dropout, 1));
+    }
+    lh_tensor *positions = NULL, *sinusoids = model->sinusoids;
+    if (c->positions == LH_POSITIONS_ROTARY) {
+        int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)count);
+        for (int64_t i = 0; host && i < count; i++) {
+            host[i] = (int32_t)(stream->fill + i);
+        }
+        positions = host ? lh_from_host(context, LH_I32, 1, &count, host) : NULL;
+    } else if (c->positions == LH_POSITIONS_RELATIVE && c->position_dropout > 0.0) {
+        sinusoids = lh_dropout(context, model->sinusoids, c->position_dropout, 1);
+    }
+    lh_tensor *auxiliary = NULL;
+    for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
+        layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
+        if (!span) {
+            lh_op_fail(context, LH_E_MEMORY, "model", "no memory for layer %d", layer);
+            break;
+        }
+        *span = (layer_span){.model = model,
+                             .stream = stream,
+                             .layer = layer,
+                             .count = count,
+                             .sinusoids = sinusoids,
+                             .positions = positions};
+        lh_tensor *outputs[2] = {NULL, NULL};
+        if (model->checkpoint_layers && context->recording) {
+            lh_checkpoint(context, layer_forward, span, 1, &x, 2, outputs);
+        } else {
+            lh_scope inner = lh_scope_begin(context);
+            layer_forward(context, span, &x, outputs);
+            lh_scope_end(context, inner, 2, outputs);
+        }
+        if (outputs[0] != x) {
+            lh_drop(context, x); /* the tape keeps its own reference if it needs one */
+        }
+        x = outputs[0];
+        if (outputs[1]) {
+            auxiliary = auxiliary ? lh_add(context, auxiliary, outputs[1]) : outputs[1];
+        }
+    }
+    if (c->final_norm && x) {
+        x = norm(context, c, x, model->final_gain, model->final_bias);
+    }
+    if (auxiliary) {
+        auxiliary = lh_scale(context, auxiliary, 1.0 / (double)c->layers);
+    }
+    result->hidden = x;
+    result->auxiliary = auxiliary;
+    lh_scope_end(context, scope, 2, (lh_tensor *[]){x, auxiliary});
+    if (!lh_op_stopped(context)) {
+        stream->fill = (stream->fill + count) % c->segment;
+        stream->position += count;
+        stream->memory->segments += stream->fill == 0;
+    }
+}
