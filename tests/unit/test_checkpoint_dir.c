@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 #define WEIGHTS 700
 
@@ -69,7 +69,7 @@ static lh_status write_step(const char *directory, int64_t step, lh_error *error
 static void must_write(int64_t step)
 {
     lh_error error = {0};
-    if (write_step(temporary_folder, step, &error) != LH_OK) {
+    if (write_step(test_folder, step, &error) != LH_OK) {
         fail_msg("%s", error.message);
     }
 }
@@ -102,7 +102,7 @@ static void assert_latest(int64_t below, int64_t step)
 {
     lh_checkpoint *checkpoint = NULL;
     lh_error error = {0};
-    if (lh_checkpoint_open_latest(&checkpoint, temporary_folder, below, &error) != LH_OK) {
+    if (lh_checkpoint_open_latest(&checkpoint, test_folder, below, &error) != LH_OK) {
         fail_msg("%s", error.message);
     }
     assert_whole(checkpoint, step);
@@ -178,14 +178,14 @@ static void a_writer_is_used_again(void **state)
     }
     /* No entries at all, */
     lh_checkpoint_writer_clear(writer);
-    assert_int_equal(lh_checkpoint_write(writer, temporary_folder, 7, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_write(writer, test_folder, 7, NULL), LH_OK);
     lh_checkpoint *checkpoint = NULL;
-    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, NULL), LH_OK);
     lh_checkpoint_close(checkpoint);
     /* and what cannot be written. */
-    assert_int_equal(lh_checkpoint_write(writer, temporary_folder, -1, NULL), LH_E_ARGUMENT);
+    assert_int_equal(lh_checkpoint_write(writer, test_folder, -1, NULL), LH_E_ARGUMENT);
     assert_int_equal(lh_checkpoint_add_text(writer, "step", "1", NULL), LH_OK);
-    assert_int_equal(lh_checkpoint_write(writer, temporary_folder, 8, NULL), LH_E_ARGUMENT);
+    assert_int_equal(lh_checkpoint_write(writer, test_folder, 8, NULL), LH_E_ARGUMENT);
     lh_checkpoint_writer_free(writer);
 }
 
@@ -260,29 +260,29 @@ static void a_damaged_newest_is_named_and_can_be_passed_over(void **state)
     struct stat about;
     assert_int_equal(stat(step_path(30), &about), 0);
     damage(30, (size_t)about.st_size - 600);
-    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, &error), LH_E_FORMAT);
+    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, &error), LH_E_FORMAT);
     assert_says(&error, "checkpoint-30.safetensors: the data of tensor 'model.weight' is damaged");
     assert_says(&error, "the checkpoint before it is checkpoint-20.safetensors");
     assert_null(checkpoint);
     assert_latest(30, 20);
-    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, temporary_folder, &skipped, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, test_folder, &skipped, NULL), LH_OK);
     assert_whole(checkpoint, 20);
     assert_says(&skipped, "checkpoint-30.safetensors");
     lh_checkpoint_close(checkpoint);
     assert_int_equal(truncate(step_path(20), 1000), 0);
     skipped = (lh_error){0};
-    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, temporary_folder, &skipped, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, test_folder, &skipped, NULL), LH_OK);
     assert_whole(checkpoint, 10);
     assert_says(&skipped, "checkpoint-30.safetensors");
     lh_checkpoint_close(checkpoint);
     assert_int_equal(truncate(step_path(10), 0), 0);
     error = skipped = (lh_error){0};
-    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, temporary_folder, &skipped, &error), LH_E_FORMAT);
+    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, test_folder, &skipped, &error), LH_E_FORMAT);
     assert_says(&error, "checkpoint-30.safetensors");
     assert_null(checkpoint);
     must_write(40);
     skipped = (lh_error){0};
-    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, temporary_folder, &skipped, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, test_folder, &skipped, NULL), LH_OK);
     assert_int_equal(skipped.status, LH_OK);
     lh_checkpoint_close(checkpoint);
 }
@@ -294,8 +294,8 @@ static void a_full_disk_leaves_the_old_checkpoint(void **state)
     for (rlim_t limit = 0; limit < 2800; limit += 400) {
         lh_error error = {0};
         limit_files(limit);
-        lh_status status = write_step(temporary_folder, 2, &error);
-        lh_status again = write_step(temporary_folder, 1, NULL);
+        lh_status status = write_step(test_folder, 2, &error);
+        lh_status again = write_step(test_folder, 1, NULL);
         limit_files(RLIM_INFINITY);
         assert_int_equal(status, LH_E_IO);
         assert_int_equal(again, LH_E_IO);
@@ -309,7 +309,7 @@ static void a_full_disk_leaves_the_old_checkpoint(void **state)
 static void a_full_file_system_leaves_the_old_checkpoint(void **state)
 {
     (void)state;
-    if (mount("tmpfs", temporary_folder, "tmpfs", 0, "size=16k") != 0) {
+    if (mount("tmpfs", test_folder, "tmpfs", 0, "size=16k") != 0) {
         print_message("skipped: mounting a tmpfs is not permitted here\n");
         skip();
     }
@@ -317,14 +317,14 @@ static void a_full_file_system_leaves_the_old_checkpoint(void **state)
     lh_error error = {0};
     int64_t step = 0;
     while (status == LH_OK && step < 100) {
-        status = write_step(temporary_folder, ++step, &error);
+        status = write_step(test_folder, ++step, &error);
     }
     lh_checkpoint *checkpoint = NULL;
-    lh_status opened = lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, NULL);
+    lh_status opened = lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, NULL);
     int64_t newest = opened == LH_OK ? lh_checkpoint_step(checkpoint) : -1;
     lh_checkpoint_close(checkpoint);
     size_t files = files_in_folder();
-    assert_int_equal(umount(temporary_folder), 0);
+    assert_int_equal(umount(test_folder), 0);
     assert_int_equal(status, LH_E_IO);
     assert_says(&error, "No space left on device");
     assert_int_equal(newest, step - 1);
@@ -339,7 +339,7 @@ static void want_of_memory_is_reported(void **state)
     lh_status status = LH_E_MEMORY;
     for (int64_t after = 0; status != LH_OK; after++) {
         lh_heap_fail_after(after);
-        status = write_step(temporary_folder, 2, NULL);
+        status = write_step(test_folder, 2, NULL);
         lh_heap_fail_after(-1);
         assert_true(status == LH_OK || status == LH_E_MEMORY);
         assert_int_equal(lh_heap_live_bytes(), live);
@@ -351,7 +351,7 @@ static void want_of_memory_is_reported(void **state)
     for (int64_t after = 0; status != LH_OK; after++) {
         lh_checkpoint *checkpoint = NULL;
         lh_heap_fail_after(after);
-        status = lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, NULL);
+        status = lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, NULL);
         lh_heap_fail_after(-1);
         assert_true(status == LH_OK || status == LH_E_MEMORY);
         lh_checkpoint_close(checkpoint);
@@ -365,9 +365,9 @@ static void want_of_memory_is_reported(void **state)
 static void write_until_killed(int told, int64_t step)
 {
     for (;; step++) {
-        if (write_step(temporary_folder, step, NULL) != LH_OK ||
+        if (write_step(test_folder, step, NULL) != LH_OK ||
             write(told, &step, sizeof step) != (ssize_t)sizeof step ||
-            lh_checkpoint_retain(temporary_folder, 2, NULL) != LH_OK) {
+            lh_checkpoint_retain(test_folder, 2, NULL) != LH_OK) {
             _exit(1);
         }
     }
@@ -403,7 +403,7 @@ static void killing_the_writer_leaves_whole_checkpoints(void **state)
         /* The newest is the last one told of, or the next one if the child died between writing and telling. */
         lh_checkpoint *checkpoint = NULL;
         lh_error error = {0};
-        if (lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, &error) != LH_OK) {
+        if (lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, &error) != LH_OK) {
             fail_msg("%s", error.message);
         }
         assert_in_range(lh_checkpoint_step(checkpoint), newest, newest + 1);
@@ -412,7 +412,7 @@ static void killing_the_writer_leaves_whole_checkpoints(void **state)
         lh_checkpoint_close(checkpoint);
         int64_t *steps = NULL;
         size_t count = 0;
-        assert_int_equal(lh_checkpoint_steps(temporary_folder, &steps, &count, NULL), LH_OK);
+        assert_int_equal(lh_checkpoint_steps(test_folder, &steps, &count, NULL), LH_OK);
         for (size_t i = 0; i < count; i++) {
             assert_int_equal(lh_checkpoint_open(&checkpoint, step_path(steps[i]), NULL), LH_OK);
             assert_whole(checkpoint, steps[i]);
@@ -420,7 +420,7 @@ static void killing_the_writer_leaves_whole_checkpoints(void **state)
         }
         lh_heap_free(steps);
         /* Retention sweeps up what the killed one left behind. */
-        assert_int_equal(lh_checkpoint_retain(temporary_folder, 2, NULL), LH_OK);
+        assert_int_equal(lh_checkpoint_retain(test_folder, 2, NULL), LH_OK);
         assert_int_equal(files_in_folder(), count < 2 ? count : 2);
     }
     assert_true(newest > 0);
@@ -460,7 +460,7 @@ static void steps_are_listed_in_order(void **state)
     put_file("model.safetensors", "");
     int64_t *steps = NULL;
     size_t count = 0;
-    assert_int_equal(lh_checkpoint_steps(temporary_folder, &steps, &count, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_steps(test_folder, &steps, &count, NULL), LH_OK);
     assert_int_equal(count, 5);
     assert_memory_equal(steps, ((int64_t[]){0, 5, 20, 100, 1000}), sizeof written);
     lh_heap_free(steps);
@@ -473,10 +473,10 @@ static void the_newest_and_the_best_are_kept(void **state)
     for (int64_t step = 10; step <= 60; step += 10) {
         must_write(step);
     }
-    assert_int_equal(lh_checkpoint_best_read(temporary_folder, &read, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_best_read(test_folder, &read, NULL), LH_OK);
     assert_int_equal(read.step, -1);
-    assert_int_equal(lh_checkpoint_best_write(temporary_folder, &best, NULL), LH_OK);
-    assert_int_equal(lh_checkpoint_best_read(temporary_folder, &read, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_best_write(test_folder, &best, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_best_read(test_folder, &read, NULL), LH_OK);
     assert_int_equal(read.step, 20);
     assert_true(read.value == 1.25);
     assert_string_equal(read.metric, best.metric);
@@ -486,17 +486,17 @@ static void the_newest_and_the_best_are_kept(void **state)
     put_file("checkpoint-70.safetensors.tmp-99999999-000000001", "");
     put_file(living, "");
     put_file("notes.tmp-99999999-1", "");
-    assert_int_equal(lh_checkpoint_retain(temporary_folder, 2, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_retain(test_folder, 2, NULL), LH_OK);
     int64_t *steps = NULL;
     size_t count = 0;
-    assert_int_equal(lh_checkpoint_steps(temporary_folder, &steps, &count, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_steps(test_folder, &steps, &count, NULL), LH_OK);
     assert_int_equal(count, 3);
     assert_memory_equal(steps, ((int64_t[]){20, 50, 60}), 3 * sizeof *steps);
     lh_heap_free(steps);
     assert_false(lh_file_exists(in_folder("checkpoint-70.safetensors.tmp-99999999-000000001")));
     assert_true(lh_file_exists(in_folder(living)));
     assert_true(lh_file_exists(in_folder("notes.tmp-99999999-1")));
-    assert_int_equal(lh_checkpoint_retain(temporary_folder, 0, NULL), LH_OK);
+    assert_int_equal(lh_checkpoint_retain(test_folder, 0, NULL), LH_OK);
     assert_true(lh_file_exists(step_path(60)));
     assert_false(lh_file_exists(step_path(50)));
 }
@@ -515,7 +515,7 @@ static void a_wrong_note_of_the_best_deletes_nothing(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         lh_error error = {0};
         put_file("best.json", wrong[i]);
-        assert_int_not_equal(lh_checkpoint_retain(temporary_folder, 1, &error), LH_OK);
+        assert_int_not_equal(lh_checkpoint_retain(test_folder, 1, &error), LH_OK);
         assert_says(&error, "best.json");
         assert_true(lh_file_exists(step_path(1)));
     }
@@ -526,12 +526,12 @@ static void an_empty_directory_is_named(void **state)
     (void)state;
     lh_checkpoint *checkpoint = NULL;
     lh_error error = {0};
-    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, temporary_folder, INT64_MAX, &error), LH_E_IO);
-    assert_says(&error, temporary_folder);
+    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, test_folder, INT64_MAX, &error), LH_E_IO);
+    assert_says(&error, test_folder);
     assert_says(&error, "no checkpoint");
     must_write(5);
     error = (lh_error){0};
-    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, temporary_folder, 5, &error), LH_E_IO);
+    assert_int_equal(lh_checkpoint_open_latest(&checkpoint, test_folder, 5, &error), LH_E_IO);
     assert_says(&error, "before 5");
     error = (lh_error){0};
     assert_int_equal(lh_checkpoint_open_latest_good(&checkpoint, in_folder("none"), NULL, &error), LH_E_IO);

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 static json_t *parse(const char *text)
 {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 static lh_jsonl *open_log(const char *name, int64_t last_step)
 {
@@ -169,7 +169,7 @@ static void damage_is_named(void **state)
     error = (lh_error){0};
     assert_int_equal(lh_jsonl_read(in_folder("none"), count_line, &seen, &error), LH_E_IO);
     lh_jsonl *log = NULL;
-    assert_int_equal(lh_jsonl_open(&log, temporary_folder, 0, &error), LH_E_IO);
+    assert_int_equal(lh_jsonl_open(&log, test_folder, 0, &error), LH_E_IO);
     assert_null(log);
 }
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 static lh_model_dir must_open(const char *path, const char *which)
 {
@@ -35,10 +35,10 @@ static void a_model_directory_is_found(void **state)
     (void)state;
     put_file("config.json", "{}");
     put_file("model.safetensors", "");
-    lh_model_dir files = must_open(temporary_folder, NULL);
+    lh_model_dir files = must_open(test_folder, NULL);
     const char *tokenizer = NULL;
     lh_error error = {0};
-    assert_string_equal(files.directory, temporary_folder);
+    assert_string_equal(files.directory, test_folder);
     assert_string_equal(files.config, in_folder("config.json"));
     assert_int_equal(files.weight_count, 1);
     assert_string_equal(files.weights[0], in_folder("model.safetensors"));
@@ -53,12 +53,12 @@ static void a_model_directory_is_found(void **state)
     files = must_open(in_folder("model.safetensors"), NULL);
     assert_int_equal(lh_model_dir_tokenizer(&files, &tokenizer, NULL), LH_OK);
     assert_string_equal(tokenizer, in_folder("tokenizer.json"));
-    assert_string_equal(files.directory, temporary_folder);
+    assert_string_equal(files.directory, test_folder);
     lh_model_dir_close(&files);
-    assert_refused(temporary_folder, "latest", LH_E_IO, "has no checkpoint-<step>.safetensors");
-    assert_refused(temporary_folder, "best", LH_E_IO, "has no best.json");
-    assert_refused(temporary_folder, "7", LH_E_IO, "checkpoint-7.safetensors is missing");
-    assert_refused(temporary_folder, "newest", LH_E_ARGUMENT, "'newest' is not a choice of weights");
+    assert_refused(test_folder, "latest", LH_E_IO, "has no checkpoint-<step>.safetensors");
+    assert_refused(test_folder, "best", LH_E_IO, "has no best.json");
+    assert_refused(test_folder, "7", LH_E_IO, "checkpoint-7.safetensors is missing");
+    assert_refused(test_folder, "newest", LH_E_ARGUMENT, "'newest' is not a choice of weights");
     assert_refused(in_folder("config.json"), NULL, LH_E_ARGUMENT, "neither a directory nor a checkpoint");
     assert_refused(in_folder("model.safetensors"), "best", LH_E_ARGUMENT, "'best' chooses within a directory");
 }
@@ -70,42 +70,42 @@ static void a_run_directory_offers_its_checkpoints(void **state)
     put_file("recipe.ini", "");
     put_file("checkpoint-5.safetensors", "");
     put_file("checkpoint-40.safetensors", "");
-    lh_model_dir files = must_open(temporary_folder, NULL);
+    lh_model_dir files = must_open(test_folder, NULL);
     assert_string_equal(files.recipe, in_folder("recipe.ini"));
     assert_int_equal(files.step, 40);
     assert_string_equal(files.weights[0], in_folder("checkpoint-40.safetensors"));
     lh_model_dir_close(&files);
-    files = must_open(temporary_folder, "5");
+    files = must_open(test_folder, "5");
     assert_int_equal(files.step, 5);
     lh_model_dir_close(&files);
-    assert_int_equal(
-        lh_checkpoint_best_write(temporary_folder, &(lh_checkpoint_best){.step = 5, .metric = "m"}, NULL), LH_OK);
-    files = must_open(temporary_folder, NULL);
+    assert_int_equal(lh_checkpoint_best_write(test_folder, &(lh_checkpoint_best){.step = 5, .metric = "m"}, NULL),
+                     LH_OK);
+    files = must_open(test_folder, NULL);
     assert_int_equal(files.step, 5);
     lh_model_dir_close(&files);
-    files = must_open(temporary_folder, "latest");
+    files = must_open(test_folder, "latest");
     assert_int_equal(files.step, 40);
     lh_model_dir_close(&files);
     files = must_open(in_folder("checkpoint-40.safetensors"), NULL);
     assert_int_equal(files.step, 40);
     lh_model_dir_close(&files);
-    assert_refused(temporary_folder, "model", LH_E_IO, "has no model.safetensors");
+    assert_refused(test_folder, "model", LH_E_IO, "has no model.safetensors");
     put_file("model.safetensors", "");
-    files = must_open(temporary_folder, NULL);
+    files = must_open(test_folder, NULL);
     assert_int_equal(files.step, -1);
     lh_model_dir_close(&files);
     assert_int_equal(unlink(in_folder("model.safetensors")), 0);
     assert_int_equal(unlink(in_folder("checkpoint-5.safetensors")), 0);
-    assert_refused(temporary_folder, NULL, LH_E_IO, "checkpoint-5.safetensors is missing");
+    assert_refused(test_folder, NULL, LH_E_IO, "checkpoint-5.safetensors is missing");
 }
 
 static void missing_files_are_named(void **state)
 {
     (void)state;
     assert_refused(in_folder("none"), NULL, LH_E_IO, "there is no such model or run directory");
-    assert_refused(temporary_folder, NULL, LH_E_IO, "it has no config.json");
+    assert_refused(test_folder, NULL, LH_E_IO, "it has no config.json");
     put_file("config.json", "{}");
-    assert_refused(temporary_folder, NULL, LH_E_IO, "has no weights: neither model.safetensors nor");
+    assert_refused(test_folder, NULL, LH_E_IO, "has no weights: neither model.safetensors nor");
 }
 
 static void sharded_weights_are_listed(void **state)
@@ -116,10 +116,10 @@ static void sharded_weights_are_listed(void **state)
              "{\"metadata\": {\"total_size\": 3}, \"weight_map\": {\"a\": \"model-2.safetensors\", \"b\": "
              "\"model-1.safetensors\", \"c\": \"model-2.safetensors\"}}");
     put_file("model-1.safetensors", "");
-    assert_refused(temporary_folder, NULL, LH_E_IO,
+    assert_refused(test_folder, NULL, LH_E_IO,
                    "model-2.safetensors is missing, though model.safetensors.index.json names it");
     put_file("model-2.safetensors", "");
-    lh_model_dir files = must_open(temporary_folder, NULL);
+    lh_model_dir files = must_open(test_folder, NULL);
     assert_int_equal(files.weight_count, 2);
     assert_string_equal(files.weights[0], in_folder("model-1.safetensors"));
     assert_string_equal(files.weights[1], in_folder("model-2.safetensors"));
@@ -135,10 +135,10 @@ static void sharded_weights_are_listed(void **state)
         {"{}", "key 'weight_map' must be an object, but it is missing"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         put_file("model.safetensors.index.json", wrong[i].text);
-        assert_refused(temporary_folder, NULL, LH_E_CONFIG, wrong[i].words);
+        assert_refused(test_folder, NULL, LH_E_CONFIG, wrong[i].words);
     }
     put_file("model.safetensors.index.json", "{");
-    assert_refused(temporary_folder, NULL, LH_E_FORMAT, "model.safetensors.index.json:1");
+    assert_refused(test_folder, NULL, LH_E_FORMAT, "model.safetensors.index.json:1");
 }
 
 static void want_of_memory_is_reported(void **state)
@@ -153,7 +153,7 @@ static void want_of_memory_is_reported(void **state)
     for (int64_t after = 0; status != LH_OK; after++) {
         lh_model_dir files;
         lh_heap_fail_after(after);
-        status = lh_model_dir_open(&files, temporary_folder, NULL, NULL);
+        status = lh_model_dir_open(&files, test_folder, NULL, NULL);
         lh_heap_fail_after(-1);
         assert_true(status == LH_OK || status == LH_E_MEMORY);
         lh_model_dir_close(&files);

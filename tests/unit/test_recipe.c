@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 /* ---- INI ---- */
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 /* A safetensors file in memory, put together by hand from a header text and data. */
 typedef struct image {
@@ -484,7 +484,7 @@ static void full_disk_leaves_the_old_file(void **state)
         lh_status status = lh_safetensors_write(in_folder("d"), &tensor, 1, NULL, 0, &error);
         limit_files(RLIM_INFINITY);
         assert_int_equal(status, LH_E_IO);
-        assert_says(&error, temporary_folder);
+        assert_says(&error, test_folder);
     }
     assert_int_equal(lh_safetensors_write("/dev/full", &tensor, 1, NULL, 0, NULL), LH_E_IO);
     lh_safetensors *file = NULL;
@@ -536,11 +536,11 @@ static void names_missing_files(void **state)
 static void reads_a_published_file(void **state)
 {
     (void)state;
-    const char *data = getenv("LH_DATA");
+    const char *data = scratch_real_data();
     char command[600];
     (void)snprintf(command, sizeof command,
-                   "xz -dc %s/lm-minimind2-small/model.int8.safetensors.xz >%s 2>/dev/null",
-                   data ? data : "../shared/data", in_folder("model"));
+                   "xz -dc %s/lm-minimind2-small/model.int8.safetensors.xz >%s 2>/dev/null", data ? data : "none",
+                   in_folder("model"));
     if (system(command) != 0) {
         print_message("skipped: no lm-minimind2-small in LH_DATA or ../shared/data\n");
         skip();

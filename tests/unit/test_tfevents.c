@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "temporary_folder.h"
+#include "support/test_folder.h"
 
 /* The iSCSI test vectors of RFC 3720, appendix B.4, and the customary "123456789". */
 static void crc32c_known_answers(void **state)
@@ -35,7 +35,7 @@ static lh_tfevents *open_events(int64_t first_step)
 {
     lh_tfevents *events = NULL;
     lh_error error = {0};
-    if (lh_tfevents_open(&events, temporary_folder, first_step, &error) != LH_OK) {
+    if (lh_tfevents_open(&events, test_folder, first_step, &error) != LH_OK) {
         fail_msg("%s", error.message);
     }
     return events;
@@ -162,8 +162,7 @@ static void python_reads_the_files(void **state)
     lh_tfevents_close(events);
     put_file("decode.py", decoder);
     char command[600];
-    (void)snprintf(command, sizeof command, "cd %s && python3 decode.py events.out.tfevents.* >seen",
-                   temporary_folder);
+    (void)snprintf(command, sizeof command, "cd %s && python3 decode.py events.out.tfevents.* >seen", test_folder);
     assert_int_equal(system(command), 0);
     char *text = NULL;
     assert_int_equal(lh_file_read(in_folder("seen"), 0, &text, NULL, NULL), LH_OK);
@@ -236,7 +235,7 @@ static void want_of_memory_is_reported(void **state)
     for (int64_t after = 0; status != LH_OK; after++) {
         lh_tfevents *events = NULL;
         lh_heap_fail_after(after);
-        status = lh_tfevents_open(&events, temporary_folder, 0, NULL);
+        status = lh_tfevents_open(&events, test_folder, 0, NULL);
         if (status == LH_OK) {
             status = lh_tfevents_add(events, 1, scalar, 2, NULL);
         }

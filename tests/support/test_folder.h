@@ -1,20 +1,17 @@
-/* A folder of its own for each test, removed afterwards with the files in it. Include after cmocka.h. */
-#ifndef LH_TESTS_TEMPORARY_FOLDER_H
-#define LH_TESTS_TEMPORARY_FOLDER_H
+/* A scratch folder of its own for each cmocka test, and what the tests of file formats do in it. Include after
+ * cmocka.h. */
+#ifndef LH_TESTS_TEST_FOLDER_H
+#define LH_TESTS_TEST_FOLDER_H
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "support/scratch.h"
 
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static char temporary_folder[64];
+static char test_folder[64];
 
 /* The path of a file in the folder; good until the fourth call after this one. */
 static inline const char *in_folder(const char *name)
@@ -22,36 +19,28 @@ static inline const char *in_folder(const char *name)
     static char paths[4][256];
     static int turn;
     char *path = paths[turn++ % 4];
-    (void)snprintf(path, sizeof paths[0], "%s/%s", temporary_folder, name);
+    (void)snprintf(path, sizeof paths[0], "%s/%s", test_folder, name);
     return path;
 }
 
 static inline int make_folder(void **state)
 {
     (void)state;
-    (void)snprintf(temporary_folder, sizeof temporary_folder, "/tmp/longhand-test-XXXXXX");
-    return mkdtemp(temporary_folder) ? 0 : -1;
+    return scratch_make(test_folder);
 }
 
 static inline int remove_folder(void **state)
 {
     (void)state;
-    char **names = NULL;
-    if (lh_directory_list(temporary_folder, &names, NULL, NULL) != LH_OK) {
-        return -1;
-    }
-    for (char **name = names; *name; name++) {
-        (void)remove(in_folder(*name));
-    }
-    lh_name_list_free(names);
-    return rmdir(temporary_folder);
+    scratch_remove(test_folder);
+    return 0;
 }
 
 static inline size_t files_in_folder(void)
 {
     char **names = NULL;
     size_t count = 0;
-    assert_int_equal(lh_directory_list(temporary_folder, &names, &count, NULL), LH_OK);
+    assert_int_equal(lh_directory_list(test_folder, &names, &count, NULL), LH_OK);
     lh_name_list_free(names);
     return count;
 }
