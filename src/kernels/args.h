@@ -330,8 +330,10 @@ typedef struct lh_attention_source {
     int64_t block_size;
     const int32_t *tile_row, *tile_start, *column_row, *column;
 
-    /* backward: NULL data or pointer stops the gradient. d_rel_k has rel_k's strides. d_key_bias is laid out as
-     * key_bias. With a repeated k or v (batch stride 0) the caller gives d_k, d_v room for each batch. */
+    /* backward: NULL data or pointer stops the gradient. Gradients of several inputs and sources may share memory
+     * (a table used by two sources, one tensor as queries, keys and values). d_rel_k has rel_k's strides.
+     * d_key_bias is laid out as key_bias. With a repeated k or v (batch stride 0) the caller gives d_k, d_v room
+     * for each batch. */
     lh_strided d_k, d_v;
     void *d_content_bias, *d_position_bias, *d_rel_k, *d_distance_bias, *d_key_bias;
 } lh_attention_source;

@@ -1,6 +1,6 @@
 /* Attention over several key sources with one softmax: tensors in, kernel arguments out. The formula stands at
  * lh_attention_source in kernels/args.h. */
-#include "ops/ops.h"
+#include "ops/internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -46,16 +46,20 @@ static bool four_dims(const lh_tensor *x)
     return x && x->ndim == 4 && (x->shape[3] == 1 || x->stride[3] == 1 || lh_tensor_count(x) == 0);
 }
 
-static bool table_fits(const lh_tensor *x, int ndim, int64_t a, int64_t b, int64_t c)
+static bool table_fits(const lh_tensor *x, lh_dtype dtype, int64_t heads, int64_t columns)
 {
-    return !x || (x->ndim == ndim && x->shape[0] == a && x->shape[1] == b && (ndim < 3 || x->shape[2] == c) &&
-                  lh_tensor_contiguous(x));
+    return !x || (x->dtype == dtype && x->ndim == 2 && x->shape[0] == heads && x->shape[1] == columns);
 }
 
-static bool per_key_fits(const lh_tensor *x, int64_t batch, int64_t heads, int64_t last)
+static bool per_key_fits(const lh_tensor *x, lh_dtype dtype, int64_t batch, int64_t heads, int64_t last)
 {
-    return !x || (x->ndim == 3 && (x->shape[0] == batch || x->shape[0] == 1) &&
-                  (x->shape[1] == heads || x->shape[1] == 1) && x->shape[2] == last && lh_tensor_contiguous(x));
+    return !x || (x->dtype == dtype && x->ndim == 3 && (x->shape[0] == batch || x->shape[0] == 1) &&
+                  (x->shape[1] == heads || x->shape[1] == 1) && x->shape[2] == last);
+}
+
+static bool list_fits(const lh_tensor *x, int64_t count)
+{
+    return !x || (x->dtype == LH_I32 && x->ndim == 1 && (count < 0 || x->shape[0] == count));
 }
 
 static lh_tensor *source_fault(lh_context *context, int s, const char *what, const lh_tensor *x, const lh_tensor *q)
@@ -80,24 +84,43 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
         in->k->shape[1] != args->kv_heads || args->kv_heads < 1 || heads % args->kv_heads != 0) {
         return source_fault(context, s, "values", in->v, q);
     }
-    int64_t rel_len = in->rel_k ? in->rel_k->shape[1] : in->distance_bias ? in->distance_bias->shape[1] : 0;
-    if (!table_fits(in->content_bias, 2, heads, args->qk_width, 0) ||
-        !table_fits(in->position_bias, 2, heads, args->qk_width, 0)) {
-        return source_fault(context, s, "content or position bias",
-                            in->content_bias ? in->content_bias : in->position_bias, q);
+    int64_t rel_len = in->rel_k           ? in->rel_k->shape[in->rel_k->ndim > 1]
+                      : in->distance_bias ? in->distance_bias->shape[in->distance_bias->ndim > 1]
+                                          : 0;
+    if (!table_fits(in->content_bias, q->dtype, heads, args->qk_width)) {
+        return source_fault(context, s, "content bias", in->content_bias, q);
     }
-    if (!table_fits(in->distance_bias, 2, heads, rel_len, 0) ||
-        (in->rel_k &&
-         (in->rel_k->ndim != 3 || in->rel_k->shape[0] != heads || in->rel_k->shape[2] != args->qk_width ||
-          (in->rel_k->stride[2] != 1 && args->qk_width > 1)))) {
-        return source_fault(context, s, "relative table", in->rel_k ? in->rel_k : in->distance_bias, q);
+    if (!table_fits(in->position_bias, q->dtype, heads, args->qk_width)) {
+        return source_fault(context, s, "position bias", in->position_bias, q);
     }
-    if (!per_key_fits(in->key_bias, batch, heads, in->k->shape[2])) {
+    if (in->rel_k && (in->rel_k->dtype != q->dtype || in->rel_k->ndim != 3 || in->rel_k->shape[0] != heads ||
+                      in->rel_k->shape[2] != args->qk_width)) {
+        return source_fault(context, s, "relative keys", in->rel_k, q);
+    }
+    if (!table_fits(in->distance_bias, q->dtype, heads, rel_len)) {
+        return source_fault(context, s, "distance bias", in->distance_bias, q);
+    }
+    if (!per_key_fits(in->key_bias, q->dtype, batch, heads, in->k->shape[2])) {
         return source_fault(context, s, "key bias", in->key_bias, q);
     }
-    if ((in->low == NULL) != (in->high == NULL) || !per_key_fits(in->low, batch, heads, args->q_len) ||
-        !per_key_fits(in->high, batch, heads, args->q_len)) {
-        return source_fault(context, s, "key intervals", in->low, q);
+    if ((in->low == NULL) != (in->high == NULL) || !per_key_fits(in->low, LH_I32, batch, heads, args->q_len) ||
+        !per_key_fits(in->high, LH_I32, batch, heads, args->q_len) ||
+        (in->low && !lh_tensor_same_shape(in->low, in->high))) {
+        return source_fault(context, s, "key intervals", in->low ? in->low : in->high, q);
+    }
+    if (in->layout == LH_KEYS_GATHERED &&
+        (!in->gather || in->gather->dtype != LH_I32 || in->gather->ndim != 4 || in->gather->shape[0] != batch ||
+         in->gather->shape[1] != heads || in->gather->shape[2] != args->q_len)) {
+        return source_fault(context, s, "gathered rows", in->gather, q);
+    }
+    if (in->layout == LH_KEYS_BLOCKS) {
+        int64_t size = in->block_size > 0 ? in->block_size : 1;
+        int64_t rows = batch * heads * ((args->q_len + size - 1) / size) + 1;
+        if (in->block_size < 1 || !list_fits(in->tile_row, rows) || !list_fits(in->column_row, rows) ||
+            !list_fits(in->tile_start, -1) || !list_fits(in->column, -1) || (in->tile_row && !in->tile_start) ||
+            (in->column_row && !in->column)) {
+            return source_fault(context, s, "lists of key blocks", in->tile_row ? in->tile_row : in->column_row, q);
+        }
     }
     *out = (lh_attention_source){.layout = in->layout,
                                  .k_len = in->k->shape[2],
@@ -144,13 +167,13 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
 static bool fill_args(lh_context *context, lh_attention_args *args, lh_tensor *q, int source_count,
                       const lh_key_source *sources, const lh_attention_options *options)
 {
-    if (source_count < 1 || source_count > LH_ATTENTION_MAX_SOURCES) {
-        lh_op_fail(context, LH_E_ARGUMENT, "attention", "%d key sources, 1 to %d are possible", source_count,
-                   LH_ATTENTION_MAX_SOURCES);
-        return false;
-    }
     if (!four_dims(q) || !four_dims(sources[0].k) || !four_dims(sources[0].v)) {
         source_fault(context, 0, "keys", sources[0].k, q);
+        return false;
+    }
+    if (options->head_scale && (options->head_scale->ndim != 1 || options->head_scale->shape[0] != q->shape[1] ||
+                                options->head_scale->dtype != q->dtype)) {
+        source_fault(context, 0, "head scale", options->head_scale, q);
         return false;
     }
     *args = (lh_attention_args){
@@ -177,20 +200,48 @@ static bool fill_args(lh_context *context, lh_attention_args *args, lh_tensor *q
     return true;
 }
 
-/* A gradient buffer for a small input: contiguous, zeroed or holding what is there. */
-static void *small_grad(lh_context *context, lh_node *node, int i)
+/* The source as the kernels can read it: rows of keys, values and relative tables without gaps between channels,
+ * everything else contiguous. What has to be copied is copied by an op, so that gradients find their way back. */
+static lh_key_source readable(lh_context *context, const lh_key_source *in)
 {
-    lh_tensor *in = node->in[i];
-    if (!in || !in->requires_grad) {
-        return NULL;
+    lh_key_source out = *in;
+    lh_tensor **rows[] = {&out.k, &out.v, &out.rel_k};
+    lh_tensor **whole[] = {&out.low,           &out.high,       &out.content_bias, &out.position_bias,
+                           &out.distance_bias, &out.key_bias,   &out.gather,       &out.tile_row,
+                           &out.tile_start,    &out.column_row, &out.column};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        lh_tensor *x = *rows[i];
+        if (x && x->ndim > 0 && x->shape[x->ndim - 1] != 1 && x->stride[x->ndim - 1] != 1) {
+            *rows[i] = lh_contiguous(context, x);
+        }
     }
-    lh_tensor *gradient = lh_in_grad(context, node, i);
-    if (gradient && !lh_tensor_contiguous(gradient)) {
-        lh_op_fail(context, LH_E_UNSUPPORTED, "attention",
-                   "a bias or table that needs a gradient must be contiguous in its source");
-        return NULL;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        if (*whole[i]) {
+            *whole[i] = lh_contiguous(context, *whole[i]);
+        }
     }
-    return data_or_null(gradient);
+    return out;
+}
+
+static bool make_readable(lh_context *context, lh_tensor **q, int count, const lh_key_source *sources,
+                          lh_key_source *readable_sources, const lh_attention_options *options,
+                          lh_attention_options *readable_options)
+{
+    if (count < 1 || count > LH_ATTENTION_MAX_SOURCES) {
+        lh_op_fail(context, LH_E_ARGUMENT, "attention", "%d key sources, 1 to %d are possible", count,
+                   LH_ATTENTION_MAX_SOURCES);
+        return false;
+    }
+    lh_key_source queries = readable(context, &(lh_key_source){.k = *q});
+    *q = queries.k;
+    *readable_options = *options;
+    if (options->head_scale) {
+        readable_options->head_scale = lh_contiguous(context, options->head_scale);
+    }
+    for (int s = 0; s < count; s++) {
+        readable_sources[s] = readable(context, &sources[s]);
+    }
+    return !lh_op_stopped(context);
 }
 
 /* d_k or d_v in place, or, when the keys repeat over the batch, in a temporary with room for each lane. */
@@ -255,7 +306,9 @@ static void attention_backward(lh_context *context, lh_node *node)
         lh_tensor *d_q = lh_in_grad(context, node, 0);
         args.d_q = d_q ? strided_of(d_q) : (lh_strided){0};
     }
-    args.d_head_scale = small_grad(context, node, 1);
+    lh_tensor *small[FIXED + PER_SOURCE * LH_ATTENTION_MAX_SOURCES] = {NULL};
+    small[1] = lh_in_grad_addable(context, node, 1);
+    args.d_head_scale = data_or_null(small[1]);
     lh_tensor *lanes[2 * LH_ATTENTION_MAX_SOURCES] = {NULL};
     for (int s = 0; s < sources; s++) {
         lh_attention_source *source = &args.source[s];
@@ -264,10 +317,13 @@ static void attention_backward(lh_context *context, lh_node *node)
             source->d_k = key_grad(context, node, first, args.batch, &lanes[2 * s]);
             source->d_v = key_grad(context, node, first + 1, args.batch, &lanes[2 * s + 1]);
         }
-        source->d_content_bias = small_grad(context, node, first + 2);
-        source->d_position_bias = small_grad(context, node, first + 3);
-        source->d_distance_bias = small_grad(context, node, first + 5);
-        source->d_key_bias = small_grad(context, node, first + 6);
+        for (int i = 2; i < PER_SOURCE; i++) {
+            small[first + i] = i == 4 ? NULL : lh_in_grad_addable(context, node, first + i);
+        }
+        source->d_content_bias = data_or_null(small[first + 2]);
+        source->d_position_bias = data_or_null(small[first + 3]);
+        source->d_distance_bias = data_or_null(small[first + 5]);
+        source->d_key_bias = data_or_null(small[first + 6]);
         lh_tensor *rel = node->in[first + 4];
         if (rel && rel->requires_grad) {
             lh_tensor *d_rel = lh_in_grad(context, node, first + 4);
@@ -279,20 +335,28 @@ static void attention_backward(lh_context *context, lh_node *node)
         }
     }
     lh_run(context, LH_KERNEL_ATTENTION_BACKWARD, out->dtype, &args);
+    for (int i = 0; i < graph_count; i++) {
+        if (small[i]) {
+            lh_in_grad_commit(context, node, i, small[i]);
+        }
+    }
     for (int s = 0; s < sources; s++) {
         sum_lanes(context, node, FIXED + PER_SOURCE * s, lanes[2 * s]);
         sum_lanes(context, node, FIXED + PER_SOURCE * s + 1, lanes[2 * s + 1]);
     }
 }
 
-lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *sources,
-                        const lh_attention_options *options, lh_tensor **lse)
+lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *key_sources,
+                        const lh_attention_options *given, lh_tensor **lse)
 {
     if (lh_op_stopped(context)) {
         return NULL;
     }
     attention_options o = {.has_lse = lse != NULL};
-    if (!fill_args(context, &o.args, q, source_count, sources, options)) {
+    lh_key_source sources[LH_ATTENTION_MAX_SOURCES];
+    lh_attention_options readable_options, *options = &readable_options;
+    if (!make_readable(context, &q, source_count, key_sources, sources, given, options) ||
+        !fill_args(context, &o.args, q, source_count, sources, options)) {
         return NULL;
     }
     lh_attention_args *args = &o.args;
@@ -351,15 +415,26 @@ lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, con
     return out;
 }
 
-void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *sources,
-                       const lh_attention_options *options, lh_tensor *lse, double weight, lh_tensor **mass)
+void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *key_sources,
+                       const lh_attention_options *given, lh_tensor *lse, double weight, lh_tensor **mass)
 {
     lh_attention_mass_args args = {.weight = weight};
-    if (lh_op_stopped(context) || !fill_args(context, &args.attention, q, source_count, sources, options)) {
+    lh_key_source sources[LH_ATTENTION_MAX_SOURCES];
+    lh_attention_options options;
+    for (int s = 0; s < source_count; s++) {
+        mass[s] = NULL;
+    }
+    if (lh_op_stopped(context) ||
+        !make_readable(context, &q, source_count, key_sources, sources, given, &options) ||
+        !fill_args(context, &args.attention, q, source_count, sources, &options)) {
+        return;
+    }
+    lh_tensor *packed_lse = lh_packed(context, lse);
+    if (!packed_lse) {
         return;
     }
     args.attention.dropout = 0.0;
-    args.attention.lse = lh_tensor_data(lse);
+    args.attention.lse = lh_tensor_data(packed_lse);
     for (int s = 0; s < source_count; s++) {
         mass[s] = lh_new(context, q->dtype, 2, (int64_t[]){q->shape[0], sources[s].k->shape[2]}, true);
         args.mass[s] = mass[s] ? lh_tensor_data(mass[s]) : NULL;
@@ -367,25 +442,159 @@ void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, cons
     lh_run(context, LH_KERNEL_ATTENTION_MASS, q->dtype, &args);
 }
 
+/* in: la, lb. out: each side's share of the probability, lse. saved: the shares.
+ * With sa + sb = 1: d la = sa sb (d sa - d sb) + sa d lse, d lb = -sa sb (d sa - d sb) + sb d lse. */
+static void merge_backward(lh_context *context, lh_node *node)
+{
+    lh_tensor *share[2] = {node->saved[0], node->saved[1]};
+    lh_tensor *d_share[2] = {lh_out_grad(context, node, 0), lh_out_grad(context, node, 1)};
+    lh_tensor *d_lse = lh_out_grad(context, node, 2);
+    int64_t n = lh_tensor_count(share[0]);
+    lh_dtype dtype = share[0]->dtype;
+    for (int side = 0; side < 2; side++) {
+        if (!node->in[side]->requires_grad) {
+            continue;
+        }
+        lh_tensor *d_in = lh_in_grad_addable(context, node, side), *work = lh_new_like(context, share[0], true);
+        if (!d_in || !work) {
+            return;
+        }
+        lh_binary_args product = {.function = LH_MULTIPLY,
+                                  .shape = {1, 1, 1, 1, n},
+                                  .a_stride = {0, 0, 0, 0, 1},
+                                  .b_stride = {0, 0, 0, 0, 1},
+                                  .y = lh_tensor_data(work)};
+        for (int other = 0; other < 2; other++) { /* work = +-(d sa - d sb) */
+            if (d_share[other]) {
+                lh_add_scaled_args add = {.n = n,
+                                          .alpha = other == side ? 1.0 : -1.0,
+                                          .beta = 1.0,
+                                          .x = lh_tensor_data(d_share[other]),
+                                          .y = lh_tensor_data(work)};
+                lh_run(context, LH_KERNEL_ADD_SCALED, dtype, &add);
+            }
+        }
+        product.a = lh_tensor_data(work);
+        product.b = lh_tensor_data(share[1 - side]);
+        lh_run(context, LH_KERNEL_BINARY, dtype, &product);
+        if (d_lse) {
+            lh_add_scaled_args add = {
+                .n = n, .alpha = 1.0, .beta = 1.0, .x = lh_tensor_data(d_lse), .y = lh_tensor_data(work)};
+            lh_run(context, LH_KERNEL_ADD_SCALED, dtype, &add);
+        }
+        product.b = lh_tensor_data(share[side]);
+        product.y = lh_tensor_data(d_in);
+        product.accumulate = true;
+        lh_run(context, LH_KERNEL_BINARY, dtype, &product);
+        lh_in_grad_commit(context, node, side, d_in);
+        lh_drop(context, work);
+    }
+}
+
+/* The shares sigmoid(+-(la - lb)) and lse = max(la, lb) - log(larger share), which is exact however far the two are
+ * apart. Where both sides saw nothing (-infinity) the shares are halves and lse stays -infinity. */
+static bool merge_shares(lh_context *context, lh_tensor *la, lh_tensor *lb, lh_tensor **share, lh_tensor **lse)
+{
+    lh_tensor *in[2] = {la, lb}, *finite[2] = {NULL};
+    int64_t n = lh_tensor_count(la), one = 1;
+    lh_tensor *a = lh_packed(context, la), *b = lh_packed(context, lb);
+    lh_tensor *floor = lh_new(context, la->dtype, 1, &one, false), *top = lh_new_like(context, la, false);
+    for (int side = 0; side < 2; side++) {
+        finite[side] = lh_new_like(context, la, false);
+        share[side] = lh_new_like(context, la, false);
+    }
+    if (lh_op_stopped(context)) {
+        return false;
+    }
+    lh_fill_args fill = {.n = 1, .value = -1e30, .y = lh_tensor_data(floor)};
+    lh_run(context, LH_KERNEL_FILL, la->dtype, &fill);
+    lh_binary_args binary = {
+        .function = LH_MAXIMUM, .shape = {1, 1, 1, 1, n}, .a_stride = {0, 0, 0, 0, 1}, .b = lh_tensor_data(floor)};
+    for (int side = 0; side < 2; side++) {
+        binary.a = lh_tensor_data(side == 0 ? a : b);
+        binary.y = lh_tensor_data(finite[side]);
+        lh_run(context, LH_KERNEL_BINARY, la->dtype, &binary);
+    }
+    binary.b_stride[LH_MAX_DIMS - 1] = 1;
+    for (int side = 0; side < 2; side++) {
+        binary.function = LH_SUBTRACT;
+        binary.a = lh_tensor_data(finite[side]);
+        binary.b = lh_tensor_data(finite[1 - side]);
+        binary.y = lh_tensor_data(share[side]);
+        lh_run(context, LH_KERNEL_BINARY, la->dtype, &binary);
+        lh_unary_args sigmoid = {
+            .n = n, .function = LH_SIGMOID, .x = lh_tensor_data(share[side]), .y = lh_tensor_data(share[side])};
+        lh_run(context, LH_KERNEL_UNARY, la->dtype, &sigmoid);
+    }
+    binary = (lh_binary_args){.function = LH_MAXIMUM,
+                              .shape = {1, 1, 1, 1, n},
+                              .a_stride = {0, 0, 0, 0, 1},
+                              .b_stride = {0, 0, 0, 0, 1},
+                              .a = lh_tensor_data(share[0]),
+                              .b = lh_tensor_data(share[1]),
+                              .y = lh_tensor_data(finite[0])};
+    lh_run(context, LH_KERNEL_BINARY, la->dtype, &binary);
+    lh_unary_args logarithm = {
+        .n = n, .function = LH_LOG, .x = lh_tensor_data(finite[0]), .y = lh_tensor_data(finite[0])};
+    lh_run(context, LH_KERNEL_UNARY, la->dtype, &logarithm);
+    binary.a = lh_tensor_data(a);
+    binary.b = lh_tensor_data(b);
+    binary.y = lh_tensor_data(top);
+    lh_run(context, LH_KERNEL_BINARY, la->dtype, &binary);
+    binary.function = LH_SUBTRACT;
+    binary.a = lh_tensor_data(top);
+    binary.b = lh_tensor_data(finite[0]);
+    lh_run(context, LH_KERNEL_BINARY, la->dtype, &binary);
+    if (lh_wants_grad(context, 2, in)) {
+        lh_tensor *out[3] = {share[0], share[1], top};
+        lh_record(context, "attention_merge", merge_backward, 2, in, 3, out, 2, share, NULL, 0);
+    }
+    lh_drop(context, finite[0]);
+    lh_drop(context, finite[1]);
+    lh_drop(context, floor);
+    *lse = top;
+    return !lh_op_stopped(context);
+}
+
 lh_tensor *lh_attention_merge(lh_context *context, lh_tensor *out_a, lh_tensor *lse_a, lh_tensor *out_b,
                               lh_tensor *lse_b, lh_tensor **lse)
 {
+    char ta[128], tb[128], tc[128], td[128];
+    lh_tensor *share[2], *merged = NULL, *sides[2] = {out_a, out_b};
+    if (lse) {
+        *lse = NULL;
+    }
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    /* With d = la - lb: weight of a = sigmoid(d), lse = lb + softplus(d) = lb - log(sigmoid(-d)). */
-    lh_tensor *difference = lh_subtract(context, lse_a, lse_b);
-    lh_tensor *share_a = lh_unary(context, LH_SIGMOID, difference);
-    lh_tensor *share_b = lh_unary(context, LH_SIGMOID, lh_scale(context, difference, -1.0));
-    if (!share_a || !share_b) {
+    bool fits = out_a->ndim == 4 && lse_a->ndim == 3 && lh_tensor_same_shape(out_a, out_b) &&
+                lh_tensor_same_shape(lse_a, lse_b) && out_a->dtype == out_b->dtype &&
+                out_a->dtype == lse_a->dtype && out_a->dtype == lse_b->dtype;
+    for (int d = 0; d < 3 && fits; d++) {
+        fits = out_a->shape[d] == lse_a->shape[d];
+    }
+    if (!fits) {
+        return lh_op_fail(context, LH_E_SHAPE, "attention_merge",
+                          "results %s and %s with log-sums %s and %s do not fit",
+                          lh_shape_text(ta, sizeof ta, out_a->ndim, out_a->shape),
+                          lh_shape_text(tb, sizeof tb, out_b->ndim, out_b->shape),
+                          lh_shape_text(tc, sizeof tc, lse_a->ndim, lse_a->shape),
+                          lh_shape_text(td, sizeof td, lse_b->ndim, lse_b->shape));
+    }
+    if (!merge_shares(context, lse_a, lse_b, share, &merged)) {
         return NULL;
     }
-    int64_t shape[4] = {share_a->shape[0], share_a->shape[1], share_a->shape[2], 1};
-    lh_tensor *left = lh_multiply(context, out_a, lh_reshape(context, share_a, 4, shape));
-    lh_tensor *right = lh_multiply(context, out_b, lh_reshape(context, share_b, 4, shape));
-    if (lse) {
-        lh_tensor *back = lh_unary(context, LH_LOG, share_b);
-        *lse = lh_subtract(context, lse_b, back);
+    /* Made in the order [batch, q_len, heads, v_width], like the results of attention themselves. */
+    lh_tensor *part[2];
+    for (int side = 0; side < 2; side++) {
+        lh_tensor *column =
+            lh_reshape(context, share[side], 4, (int64_t[]){lse_a->shape[0], lse_a->shape[1], lse_a->shape[2], 1});
+        part[side] =
+            lh_multiply(context, lh_transpose(context, sides[side], 1, 2), lh_transpose(context, column, 1, 2));
     }
-    return lh_add(context, left, right);
+    lh_tensor *out = lh_transpose(context, lh_add(context, part[0], part[1]), 1, 2);
+    if (lse) {
+        *lse = merged;
+    }
+    return out;
 }

@@ -1,5 +1,5 @@
 /* Cross-entropy, from logits or straight from the hidden states of the output layer. */
-#include "ops/ops.h"
+#include "ops/internal.h"
 
 #include <string.h>
 
@@ -70,12 +70,10 @@ static void linear_cross_entropy_backward(lh_context *context, lh_node *node)
     }
 }
 
-static bool loss_shapes_fit(lh_tensor *h, lh_tensor *w, lh_tensor *bias, lh_tensor *targets, lh_tensor *weights)
+static bool targets_fit(const lh_tensor *x, const lh_tensor *targets, const lh_tensor *weights)
 {
-    return h->ndim == 2 && w->ndim == 2 && h->shape[1] == w->shape[1] && h->dtype == w->dtype &&
-           (!bias || (bias->ndim == 1 && bias->shape[0] == w->shape[0])) && targets->ndim == 1 &&
-           targets->dtype == LH_I32 && targets->shape[0] == h->shape[0] && lh_tensor_contiguous(targets) &&
-           (!weights || (weights->ndim == 1 && weights->shape[0] == h->shape[0] && lh_tensor_contiguous(weights)));
+    return x->ndim == 2 && targets->ndim == 1 && targets->dtype == LH_I32 && targets->shape[0] == x->shape[0] &&
+           lh_fits_width(weights, x, x->shape[0]);
 }
 
 static const void *row_address(const lh_tensor *x, int64_t row, int64_t width)
@@ -91,11 +89,17 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    if (!loss_shapes_fit(h, w, bias, targets, weights)) {
+    if (!targets_fit(h, targets, weights) || w->ndim != 2 || h->shape[1] != w->shape[1] || h->dtype != w->dtype ||
+        !lh_fits_width(bias, w, w->shape[0])) {
         return lh_op_fail(
             context, LH_E_SHAPE, "linear_cross_entropy", "states %s, weights %s and targets %s do not fit",
             lh_shape_text(th, sizeof th, h->ndim, h->shape), lh_shape_text(tw, sizeof tw, w->ndim, w->shape),
             lh_shape_text(tt, sizeof tt, targets->ndim, targets->shape));
+    }
+    targets = lh_packed(context, targets);
+    weights = weights ? lh_packed(context, weights) : NULL;
+    if (lh_op_stopped(context) || !lh_indices_below(context, "linear_cross_entropy", targets, w->shape[0])) {
+        return NULL;
     }
     lh_tensor *graph[3] = {h, w, bias};
     bool record = lh_wants_grad(context, 3, graph);
@@ -222,11 +226,15 @@ lh_tensor *lh_cross_entropy(lh_context *context, lh_tensor *logits, lh_tensor *t
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    if (logits->ndim != 2 || targets->ndim != 1 || targets->shape[0] != logits->shape[0] ||
-        targets->dtype != LH_I32) {
+    if (!targets_fit(logits, targets, weights)) {
         return lh_op_fail(context, LH_E_SHAPE, "cross_entropy", "logits %s and targets %s do not fit",
                           lh_shape_text(tl, sizeof tl, logits->ndim, logits->shape),
                           lh_shape_text(tt, sizeof tt, targets->ndim, targets->shape));
+    }
+    targets = lh_packed(context, targets);
+    weights = weights ? lh_packed(context, weights) : NULL;
+    if (lh_op_stopped(context) || !lh_indices_below(context, "cross_entropy", targets, logits->shape[1])) {
+        return NULL;
     }
     bool record = lh_wants_grad(context, 1, &logits);
     lh_tensor *work = lh_new_like(context, logits, false);

@@ -423,7 +423,7 @@ static void gc_numeric(lh_context *context, gc_leaves *leaves, double **gradient
 
 __attribute__((unused)) static void gc_check(const gc_case *gc)
 {
-    lh_context *context = gc_context(lh_backend_cpu(), 2);
+    lh_context *context = gc_context(lh_backend_cpu(), 1); /* thousands of tiny runs */
     double *numeric[GC_INPUTS] = {NULL}, *tape[GC_INPUTS] = {NULL};
     int count = gc_count_inputs(gc);
     for (int i = 0; i < count; i++) {
@@ -439,6 +439,7 @@ __attribute__((unused)) static void gc_check(const gc_case *gc)
         }
         for (int run = 0; run < 3; run++) {
             static const char *const names[] = {"once", "used twice", "checkpointed"};
+            context->exec.threads = layout == GC_PLAIN && run == 0 ? 2 : 1;
             gc_backward(context, &leaves, run == 1 ? 2 : 1, run == 2, tape);
             for (int i = 0; i < count; i++) {
                 if (leaves.leaf[i]->grad) {
