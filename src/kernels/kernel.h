@@ -51,13 +51,6 @@ void lh_register_rows_ref(lh_kernel_table *table);
 void lh_register_window_ref(lh_kernel_table *table);
 void lh_register_optimizer_ref(lh_kernel_table *table);
 
-/* attention's vector versions; weak, so that a build without them runs the plain C one */
-#if defined(__GNUC__)
-#define LH_WEAK __attribute__((weak))
-#endif
-LH_WEAK void lh_register_attention_avx2(lh_kernel_table *table);
-LH_WEAK void lh_register_attention_avx512(lh_kernel_table *table);
-
 /* Puts one version of a kernel in the table. */
 #define LH_SET_BOTH(table, id, name)                  \
     do {                                              \

@@ -55,16 +55,12 @@ static bool machine_has(lh_cpu_level level)
 
 static void register_avx2(lh_kernel_table *table)
 {
-    if (lh_register_attention_avx2) {
-        lh_register_attention_avx2(table);
-    }
+    lh_register_attention_avx2(table);
 }
 
 static void register_avx512(lh_kernel_table *table)
 {
-    if (lh_register_attention_avx512) {
-        lh_register_attention_avx512(table);
-    }
+    lh_register_attention_avx512(table);
 }
 #else
 static bool machine_has(lh_cpu_level level)
