@@ -79,8 +79,8 @@ void lh_scope_end(lh_context *context, lh_scope scope, int keep_count, lh_tensor
  * `inputs` and to the parameters that the function uses. State changes belong outside, or behind
  * !context->recomputing. */
 typedef void (*lh_span)(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs);
-void lh_checkpoint(lh_context *context, lh_span function, void *user, int input_count, lh_tensor *const *inputs,
-                   int output_count, lh_tensor **outputs);
+void lh_recompute(lh_context *context, lh_span function, void *user, int input_count, lh_tensor *const *inputs,
+                  int output_count, lh_tensor **outputs);
 
 /* A constant from host memory (copied), of the given dtype. */
 lh_tensor *lh_from_host(lh_context *context, lh_dtype dtype, int ndim, const int64_t *shape, const void *host);

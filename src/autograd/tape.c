@@ -382,8 +382,8 @@ static void checkpoint_backward(lh_context *context, lh_node *node)
     }
 }
 
-void lh_checkpoint(lh_context *context, lh_span function, void *user, int input_count, lh_tensor *const *inputs,
-                   int output_count, lh_tensor **outputs)
+void lh_recompute(lh_context *context, lh_span function, void *user, int input_count, lh_tensor *const *inputs,
+                  int output_count, lh_tensor **outputs)
 {
     if (lh_op_stopped(context)) {
         return;

@@ -318,7 +318,7 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
                              .positions = positions};
         lh_tensor *outputs[2] = {NULL, NULL};
         if (model->checkpoint_layers && context->recording) {
-            lh_checkpoint(context, layer_forward, span, 1, &x, 2, outputs);
+            lh_recompute(context, layer_forward, span, 1, &x, 2, outputs);
         } else {
             lh_scope inner = lh_scope_begin(context);
             layer_forward(context, span, &x, outputs);

@@ -274,7 +274,7 @@ static void gc_forward(lh_context *context, const gc_leaves *leaves, bool checkp
         plain.second = second != NULL;
         gc_span *user = lh_arena_alloc(&context->arena, sizeof *user);
         *user = plain;
-        lh_checkpoint(context, gc_run_span, user, leaves->count, in, plain.second ? 2 : 1, out);
+        lh_recompute(context, gc_run_span, user, leaves->count, in, plain.second ? 2 : 1, out);
     } else {
         out[0] = leaves->gc->function(context, in, leaves->gc, &out[1]);
     }
