@@ -21,7 +21,9 @@ void lh_checkpoint_writer_free(lh_checkpoint_writer *writer); /* NULL is fine */
 /* Forgets all entries and keeps the memory. */
 void lh_checkpoint_writer_clear(lh_checkpoint_writer *writer);
 
-/* Entries. The name is copied; the data of a tensor is borrowed until the write, everything else is copied. */
+/* Entries. The name is copied; the data of a tensor is borrowed until the write, everything else is copied.
+ * All bytes of a blob must be set: a struct with padding between its fields would make files that differ from run
+ * to run. */
 lh_status lh_checkpoint_add(lh_checkpoint_writer *writer, const lh_safetensors_tensor *tensor, lh_error *error);
 lh_status lh_checkpoint_add_integer(lh_checkpoint_writer *writer, const char *name, int64_t value, lh_error *error);
 lh_status lh_checkpoint_add_real(lh_checkpoint_writer *writer, const char *name, double value, lh_error *error);
