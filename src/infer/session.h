@@ -1,0 +1,54 @@
+/* Sessions: documents being read by a model that does not change. Feed tokens, get logits or losses, generate,
+ * fork, go back, save to a file, restore bit for bit. The same for every memory; all evaluation and generation
+ * stands on it. */
+#ifndef LH_INFER_SESSION_H
+#define LH_INFER_SESSION_H
+
+#include "model/model.h"
+
+typedef struct lh_session lh_session;
+
+/* `lanes` documents side by side. The model must outlive the session and must not be trained meanwhile. threads 0:
+ * all. */
+lh_status lh_session_create(lh_session **session, const lh_model *model, int64_t lanes, int threads,
+                            lh_error *error);
+void lh_session_free(lh_session *session);
+
+const lh_model *lh_session_model(const lh_session *session);
+int64_t lh_session_lanes(const lh_session *session);
+int64_t lh_session_position(const lh_session *session);    /* tokens read since the last reset of all lanes */
+int64_t lh_session_fill(const lh_session *session);        /* of which in the running segment */
+int64_t lh_session_state_bytes(const lh_session *session); /* of one lane; does not grow with the position */
+
+/* Forgets the past of one lane (only where a segment begins) or of all (-1). */
+lh_status lh_session_reset(lh_session *session, int64_t lane, lh_error *error);
+
+/* Reads tokens [lanes, count] (row per lane) of any count. If `logits` is given it receives [lanes, vocab], the
+ * scores of what follows the last token. */
+lh_status lh_session_feed(lh_session *session, const int32_t *tokens, int64_t count, float *logits,
+                          lh_error *error);
+
+/* Reads tokens [lanes, count] and scores targets [lanes, count] (negative: not scored): nll[lanes, count] in nats,
+ * 0 where nothing was scored. What is read and scored does not depend on how a document is cut into calls. */
+lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
+                           double *nll, lh_error *error);
+
+/* A model without memory sees its own segment only: when generation fills it, the last `overlap` tokens are read
+ * again at the start of the next (default: half a segment; 0: none). Scoring never does this. */
+void lh_session_set_overlap(lh_session *session, int64_t overlap);
+
+/* An independent copy. */
+lh_status lh_session_fork(lh_session **copy, const lh_session *session, lh_error *error);
+/* Remembers this point; rewind returns to it (as often as wanted). */
+lh_status lh_session_mark(lh_session *session, lh_error *error);
+lh_status lh_session_rewind(lh_session *session, lh_error *error);
+
+/* The state as a file in the checkpoint format, and back into a session of the same model configuration and lanes.
+ */
+lh_status lh_session_save(const lh_session *session, const char *path, lh_error *error);
+lh_status lh_session_restore(lh_session *session, const char *path, lh_error *error);
+
+/* For reports: called after each layer's attention; see lh_memory.observe. NULL switches it off. */
+void lh_session_observe(lh_session *session, void (*observe)(void *user, const lh_layer_io *io), void *user);
+
+#endif

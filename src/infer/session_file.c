@@ -1,0 +1,203 @@
+/* Sessions on disk, in the checkpoint format: every state tensor, the running segment, and where the document
+ * stands. What can be computed again from them (projections of the memory) is not written. */
+#include "formats/checkpoint.h"
+#include "infer/session_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Host copies that a writer borrows until the file is written. */
+typedef struct copies {
+    void **items;
+    size_t count, capacity;
+} copies;
+
+static void *copy_to_host(copies *list, const lh_tensor *tensor, const char *path, lh_error *error)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 64;
+        void **items = lh_heap_realloc(list->items, sizeof *items * capacity);
+        if (!items) {
+            (void)lh_fail(error, LH_E_MEMORY, "%s: no memory to write the session", path);
+            return NULL;
+        }
+        list->items = items;
+        list->capacity = capacity;
+    }
+    void *host = lh_heap_alloc((size_t)lh_tensor_count(tensor) * lh_dtype_size(tensor->dtype));
+    if (!host) {
+        (void)lh_fail(error, LH_E_MEMORY, "%s: no memory to write the session", path);
+        return NULL;
+    }
+    list->items[list->count++] = host;
+    return lh_tensor_read(tensor, host, error) == LH_OK ? host : NULL;
+}
+
+static void copies_free(copies *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        lh_heap_free(list->items[i]);
+    }
+    lh_heap_free(list->items);
+}
+
+static lh_safetensors_dtype disk_dtype(const lh_tensor *tensor)
+{
+    return tensor->dtype == LH_F64 ? LH_SAFETENSORS_F64 : LH_SAFETENSORS_F32;
+}
+
+/* Visits every tensor that makes up the state, by name. */
+typedef lh_status (*visitor)(void *user, const char *name, lh_tensor *tensor, lh_error *error);
+
+static lh_status visit_state(const lh_session *s, visitor visit, void *user, lh_error *error)
+{
+    char name[96];
+    lh_stream *stream = s->stream;
+    for (int i = 0; i < stream->memory->state_count; i++) {
+        lh_state_tensor *state = &stream->memory->state[i];
+        if (!state->derived) {
+            (void)snprintf(name, sizeof name, "state.%s", state->name);
+            LH_TRY(visit(user, name, state->stored, error));
+        }
+    }
+    for (int i = 0; i < s->model->config.layers; i++) {
+        lh_tensor *list[3] = {stream->keys[i], stream->values[i], stream->inputs[i]};
+        static const char *const what[3] = {"keys", "values", "inputs"};
+        for (int j = 0; j < 3; j++) {
+            (void)snprintf(name, sizeof name, "segment.%d.%s", i, what[j]);
+            LH_TRY(visit(user, name, list[j], error));
+        }
+    }
+    return LH_OK;
+}
+
+/* Tells one set of weights from another: a hash over the ends of every parameter. */
+static lh_status weights_fingerprint(const lh_model *model, char *text, size_t size, lh_error *error)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (int i = 0; i < model->parameters.count; i++) {
+        const lh_tensor *t = model->parameters.items[i].tensor;
+        const lh_backend *backend = t->storage->backend;
+        size_t bytes = (size_t)lh_tensor_count(t) * lh_dtype_size(t->dtype);
+        unsigned char ends[128] = {0};
+        size_t part = bytes < 64 ? bytes : 64;
+        backend->to_host(backend, ends, lh_tensor_data(t), part);
+        backend->to_host(backend, ends + 64, (const char *)lh_tensor_data(t) + (bytes - part), part);
+        for (size_t j = 0; j < sizeof ends; j++) {
+            hash = (hash ^ ends[j]) * 1099511628211u;
+        }
+    }
+    (void)error;
+    (void)snprintf(text, size, "%016" PRIx64, hash);
+    return LH_OK;
+}
+
+typedef struct save_visit {
+    lh_checkpoint_writer *writer;
+    copies copies;
+    const char *path;
+} save_visit;
+
+static lh_status save_tensor(void *user, const char *name, lh_tensor *tensor, lh_error *error)
+{
+    save_visit *v = user;
+    void *host = copy_to_host(&v->copies, tensor, v->path, error);
+    if (!host) {
+        return error ? error->status : LH_E_MEMORY;
+    }
+    lh_safetensors_tensor entry = {.name = name, .dtype = disk_dtype(tensor), .ndim = tensor->ndim, .data = host};
+    memcpy(entry.shape, tensor->shape, sizeof(int64_t) * (size_t)tensor->ndim);
+    return lh_checkpoint_add(v->writer, &entry, error);
+}
+
+static lh_status save_all(const lh_session *s, save_visit *v, const char *path, lh_error *error)
+{
+    char weights[32];
+    size_t cells = (size_t)(s->stream->batch * s->model->config.segment);
+    LH_TRY(weights_fingerprint(s->model, weights, sizeof weights, error));
+    LH_TRY(lh_checkpoint_add_text(v->writer, "weights", weights, error));
+    LH_TRY(visit_state(s, save_tensor, v, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "lanes", s->stream->batch, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "fill", s->stream->fill, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "position", s->stream->position, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "segments", s->stream->memory->segments, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "overlap", s->overlap, error));
+    LH_TRY(lh_checkpoint_add_blob(v->writer, "tokens", s->segment, cells * sizeof *s->segment, error));
+    return lh_checkpoint_write_file(v->writer, path, s->stream->position, error);
+}
+
+lh_status lh_session_save(const lh_session *session, const char *path, lh_error *error)
+{
+    lh_error local = {0};
+    lh_error *sink = error ? error : &local;
+    save_visit v = {.path = path};
+    LH_TRY(lh_checkpoint_writer_create(&v.writer, sink));
+    lh_status status = save_all(session, &v, path, sink);
+    lh_checkpoint_writer_free(v.writer);
+    copies_free(&v.copies);
+    return status;
+}
+
+typedef struct restore_visit {
+    const lh_safetensors *file;
+} restore_visit;
+
+static lh_status restore_tensor(void *user, const char *name, lh_tensor *tensor, lh_error *error)
+{
+    const restore_visit *v = user;
+    void *host = lh_heap_alloc((size_t)lh_tensor_count(tensor) * lh_dtype_size(tensor->dtype));
+    if (!host) {
+        return lh_fail(error, LH_E_MEMORY, "no memory to read '%s' of a session", name);
+    }
+    lh_status status =
+        lh_safetensors_load(v->file, name, disk_dtype(tensor), tensor->ndim, tensor->shape, host, error);
+    if (status == LH_OK) {
+        status = lh_tensor_write(tensor, host, error);
+    }
+    lh_heap_free(host);
+    return status;
+}
+
+static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const char *path, lh_error *error)
+{
+    char weights[32];
+    int64_t lanes, fill, position, segments, overlap;
+    size_t cells = (size_t)(s->stream->batch * s->model->config.segment);
+    const char *saved = lh_safetensors_metadata(lh_checkpoint_file(file), "weights");
+    LH_TRY(weights_fingerprint(s->model, weights, sizeof weights, error));
+    if (!saved || strcmp(saved, weights) != 0) {
+        return lh_fail(error, LH_E_FORMAT, "%s: this session was saved with other weights than the model's", path);
+    }
+    LH_TRY(lh_checkpoint_integer(file, "lanes", &lanes, error));
+    LH_TRY(lh_checkpoint_integer(file, "fill", &fill, error));
+    LH_TRY(lh_checkpoint_integer(file, "position", &position, error));
+    LH_TRY(lh_checkpoint_integer(file, "segments", &segments, error));
+    LH_TRY(lh_checkpoint_integer(file, "overlap", &overlap, error));
+    if (lanes != s->stream->batch) {
+        return lh_fail(error, LH_E_FORMAT, "%s: holds %lld documents side by side, not %lld", path,
+                       (long long)lanes, (long long)s->stream->batch);
+    }
+    if (fill < 0 || fill >= s->model->config.segment || position < fill) {
+        return lh_fail(error, LH_E_FORMAT, "%s: %lld tokens of a segment of %lld at position %lld are impossible",
+                       path, (long long)fill, (long long)s->model->config.segment, (long long)position);
+    }
+    LH_TRY(lh_checkpoint_load_blob(file, "tokens", s->segment, cells * sizeof *s->segment, error));
+    restore_visit v = {.file = lh_checkpoint_file(file)};
+    LH_TRY(visit_state(s, restore_tensor, &v, error));
+    lh_session_set_overlap(s, overlap);
+    s->stream->fill = fill;
+    s->stream->position = position;
+    s->stream->memory->segments = segments;
+    memset(s->stream->memory->derived_valid, 0, sizeof s->stream->memory->derived_valid);
+    return LH_OK;
+}
+
+lh_status lh_session_restore(lh_session *session, const char *path, lh_error *error)
+{
+    lh_checkpoint *file;
+    LH_TRY(lh_checkpoint_open(&file, path, error));
+    lh_status status = restore_all(session, file, path, error);
+    lh_checkpoint_close(file);
+    return status;
+}
