@@ -1,5 +1,7 @@
 #include "autograd/context.h"
 
+#include "kernels/table.h"
+
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -214,12 +216,17 @@ void lh_run(lh_context *context, lh_kernel_id kernel, lh_dtype dtype, const void
         return;
     }
     lh_status status = context->backend->run(context->backend, &context->exec, (int)kernel, dtype, arguments);
-    if (status != LH_OK) {
-        lh_op_fail(context, status, "kernel", "backend '%s' has no kernel number %d for %s", context->backend->name,
-                   (int)kernel, lh_dtype_name(dtype));
-    } else if (context->exec.out_of_memory) {
-        lh_op_fail(context, LH_E_MEMORY, "kernel", "no memory for the scratch space of a kernel");
+    if (context->exec.out_of_memory) {
+        lh_op_fail(context, LH_E_MEMORY, lh_kernel_name(kernel), "no memory for the kernel's scratch space");
+    } else if (status != LH_OK) {
+        lh_op_fail(context, status, lh_kernel_name(kernel), "backend '%s' has no such kernel for %s",
+                   context->backend->name, lh_dtype_name(dtype));
     }
+}
+
+lh_tensor *lh_result(const lh_context *context, lh_tensor *tensor)
+{
+    return lh_op_stopped(context) ? NULL : tensor;
 }
 
 lh_tensor *lh_from_host(lh_context *context, lh_dtype dtype, int ndim, const int64_t *shape, const void *host)

@@ -95,7 +95,7 @@ double lh_scalar(lh_context *context, const lh_tensor *tensor);
 /* Sets the sticky error with "<op>: <message>" and returns NULL. */
 lh_tensor *lh_op_fail(lh_context *context, lh_status status, const char *op, const char *format, ...)
     LH_PRINTF(4, 5);
-/* True if the context has failed already or any of the tensors is NULL: the op then returns NULL. */
+/* True if the context has failed already: the op then returns NULL and looks at none of its inputs. */
 bool lh_op_stopped(const lh_context *context);
 
 /* A fresh result; contents undefined unless `zero`. NULL after an error. */
@@ -113,6 +113,9 @@ void lh_pin(lh_tensor *tensor);
 
 /* Runs a kernel; errors become the context's. */
 void lh_run(lh_context *context, lh_kernel_id kernel, lh_dtype dtype, const void *arguments);
+
+/* How an op ends: the tensor, or NULL if something has failed since it was made. */
+lh_tensor *lh_result(const lh_context *context, lh_tensor *tensor);
 
 /* Must this op record itself: recording, and some input requires a gradient? */
 bool lh_wants_grad(const lh_context *context, int count, lh_tensor *const *inputs);

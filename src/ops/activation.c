@@ -64,7 +64,7 @@ lh_tensor *lh_bias_activation(lh_context *context, lh_tensor *x, lh_tensor *bias
     if (px != x) {
         lh_drop(context, px);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static void gated_backward(lh_context *context, lh_node *node)
@@ -124,7 +124,7 @@ lh_tensor *lh_gated(lh_context *context, lh_tensor *x, lh_function function)
     if (packed != x) {
         lh_drop(context, packed);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static void softmax_backward(lh_context *context, lh_node *node)
@@ -170,7 +170,7 @@ static lh_tensor *softmax(lh_context *context, const char *op, lh_tensor *x, boo
     if (packed != x) {
         lh_drop(context, packed);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 lh_tensor *lh_softmax(lh_context *context, lh_tensor *x)

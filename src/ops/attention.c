@@ -410,9 +410,9 @@ lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, con
                   &o, sizeof o);
     }
     if (lse) {
-        *lse = log_sum;
+        *lse = lh_result(context, log_sum);
     }
-    return out;
+    return lh_result(context, out);
 }
 
 void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *key_sources,
@@ -594,7 +594,7 @@ lh_tensor *lh_attention_merge(lh_context *context, lh_tensor *out_a, lh_tensor *
     }
     lh_tensor *out = lh_transpose(context, lh_add(context, part[0], part[1]), 1, 2);
     if (lse) {
-        *lse = merged;
+        *lse = lh_result(context, merged);
     }
-    return out;
+    return lh_result(context, out);
 }

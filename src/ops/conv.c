@@ -219,7 +219,7 @@ lh_tensor *lh_conv1d(lh_context *context, lh_tensor *x, lh_tensor *w, int64_t st
     if (px != x) {
         lh_drop(context, px);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 /* The windows are those of y. saved: x, w */
@@ -281,5 +281,5 @@ lh_tensor *lh_conv1d_transpose(lh_context *context, lh_tensor *x, lh_tensor *w, 
     if (px != x) {
         lh_drop(context, px);
     }
-    return y;
+    return lh_result(context, y);
 }

@@ -174,7 +174,7 @@ lh_tensor *lh_binary(lh_context *context, lh_binary_function function, lh_tensor
         bool save = function == LH_MULTIPLY || function == LH_DIVIDE;
         lh_record(context, "binary", binary_backward, 2, in, 1, &y, save ? 2 : 0, in, &function, sizeof function);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 lh_tensor *lh_add(lh_context *context, lh_tensor *a, lh_tensor *b)
@@ -221,7 +221,7 @@ lh_tensor *lh_unary(lh_context *context, lh_function function, lh_tensor *x)
     if (lh_wants_grad(context, 1, &x)) {
         lh_record(context, "unary", unary_backward, 1, &x, 1, &y, 1, &packed, &function, sizeof function);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static void scale_backward(lh_context *context, lh_node *node)
@@ -254,7 +254,7 @@ lh_tensor *lh_scale(lh_context *context, lh_tensor *x, double factor)
     if (lh_wants_grad(context, 1, &x)) {
         lh_record(context, "scale", scale_backward, 1, &x, 1, &y, 0, NULL, &factor, sizeof factor);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 typedef struct dropout_options {
@@ -305,5 +305,5 @@ lh_tensor *lh_dropout(lh_context *context, lh_tensor *x, double rate, int64_t re
     if (lh_wants_grad(context, 1, &x)) {
         lh_record(context, "dropout", dropout_backward, 1, &x, 1, &y, 0, NULL, &options, sizeof options);
     }
-    return y;
+    return lh_result(context, y);
 }

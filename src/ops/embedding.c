@@ -59,7 +59,7 @@ static lh_tensor *gather(lh_context *context, const char *op, lh_tensor *table, 
     if (packed_table != table) {
         lh_drop(context, packed_table);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 lh_tensor *lh_embedding(lh_context *context, lh_tensor *table, lh_tensor *ids, double scale)

@@ -148,7 +148,7 @@ lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor 
         lh_tensor *saved[2] = {xs, ws};
         lh_record(context, "linear", linear_backward, 3, graph, 1, &y, 2, saved, NULL, 0);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 typedef struct matmul_options {
@@ -261,5 +261,5 @@ lh_tensor *lh_matmul(lh_context *context, lh_tensor *a, lh_tensor *b, bool trans
     if (lh_wants_grad(context, 2, graph)) {
         lh_record(context, "matmul", matmul_backward, 2, graph, 1, &y, 2, packed, &o, sizeof o);
     }
-    return y;
+    return lh_result(context, y);
 }

@@ -205,9 +205,9 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
         }
     }
     if (nll) {
-        *nll = token_nll;
+        *nll = lh_result(context, token_nll);
     }
-    return loss;
+    return lh_result(context, loss);
 }
 
 /* in: logits. saved: their gradient, made forward. */
@@ -261,7 +261,7 @@ lh_tensor *lh_cross_entropy(lh_context *context, lh_tensor *logits, lh_tensor *t
     }
     lh_drop(context, work);
     if (nll) {
-        *nll = token_nll;
+        *nll = lh_result(context, token_nll);
     }
-    return loss;
+    return lh_result(context, loss);
 }

@@ -118,9 +118,9 @@ static lh_tensor *norm(lh_context *context, const char *op, lh_tensor *x, lh_ten
         lh_drop(context, pr);
     }
     if (sum) {
-        *sum = s;
+        *sum = lh_result(context, s);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 lh_tensor *lh_layer_norm(lh_context *context, lh_tensor *x, lh_tensor *gain, lh_tensor *bias, double eps)

@@ -70,7 +70,7 @@ lh_tensor *lh_pool1d(lh_context *context, lh_tensor *x, int64_t kernel, int64_t 
     if (packed != x) {
         lh_drop(context, packed);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 lh_tensor *lh_top_k(lh_context *context, lh_tensor *x, int64_t k, bool late_ties)
@@ -101,5 +101,5 @@ lh_tensor *lh_top_k(lh_context *context, lh_tensor *x, int64_t k, bool late_ties
     if (packed != x) {
         lh_drop(context, packed);
     }
-    return index;
+    return lh_result(context, index);
 }

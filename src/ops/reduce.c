@@ -54,7 +54,7 @@ static lh_tensor *reduce(lh_context *context, const char *op, lh_tensor *x, cons
     if (packed != x) {
         lh_drop(context, packed);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static lh_tensor *reduce_all(lh_context *context, const char *op, lh_tensor *x, bool mean)
@@ -125,5 +125,5 @@ lh_tensor *lh_mean_square_error(lh_context *context, lh_tensor *a, lh_tensor *b)
     lh_tensor *mean = lh_mean(context, square);
     lh_drop(context, square); /* the tape holds what it needs */
     lh_drop(context, difference);
-    return mean;
+    return lh_result(context, mean);
 }

@@ -67,5 +67,5 @@ lh_tensor *lh_rope(lh_context *context, lh_tensor *x, lh_tensor *position, const
     if (source != x) {
         lh_drop(context, source);
     }
-    return y;
+    return lh_result(context, y);
 }

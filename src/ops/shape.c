@@ -12,7 +12,7 @@ static lh_tensor *make_view(lh_context *context, lh_tensor *x, lh_tensor *view, 
             node->view_source = x;
         }
     }
-    return view;
+    return lh_result(context, view);
 }
 
 static void strided_copy(lh_context *context, const lh_tensor *from, const lh_tensor *to)
@@ -45,7 +45,7 @@ lh_tensor *lh_contiguous(lh_context *context, lh_tensor *x)
     if (y && lh_wants_grad(context, 1, &x)) {
         lh_record(context, "contiguous", copy_backward, 1, &x, 1, &y, 0, NULL, NULL, 0);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 /* Strides under which x's elements, as they lie, take the new shape: dimensions may be split and evenly laid ones
@@ -240,7 +240,7 @@ lh_tensor *lh_expand(lh_context *context, lh_tensor *x, int dim, int64_t times)
     if (lh_wants_grad(context, 1, &x)) {
         lh_record(context, "expand", expand_backward, 1, &x, 1, &y, 0, NULL, &dim, sizeof dim);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static lh_tensor *window_of(lh_context *context, lh_tensor *whole, int dim, int64_t start, int64_t length)
@@ -306,7 +306,7 @@ lh_tensor *lh_concat(lh_context *context, int count, lh_tensor *const *xs, int d
     if (y && lh_wants_grad(context, count, xs)) {
         lh_record(context, "concat", concat_backward, count, xs, 1, &y, 0, NULL, &dim, sizeof dim);
     }
-    return y;
+    return lh_result(context, y);
 }
 
 static void run_cast(lh_context *context, lh_tensor *x, lh_tensor *y)
@@ -340,5 +340,5 @@ lh_tensor *lh_cast(lh_context *context, lh_tensor *x, lh_dtype dtype)
     if (lh_wants_grad(context, 1, &x)) {
         lh_record(context, "cast", cast_backward, 1, &x, 1, &y, 0, NULL, NULL, 0);
     }
-    return y;
+    return lh_result(context, y);
 }

@@ -40,7 +40,6 @@ static void shapes(void **state)
     gc_expect_failure(c, lh_concat(c, 0, list, 0), LH_E_ARGUMENT, "concat", NULL);
     gc_expect_failure(c, lh_new(c, LH_F32, 2, (int64_t[]){2, -1}, false), LH_E_SHAPE, "[2, -1]", NULL);
     gc_expect_failure(c, lh_new(c, LH_F32, 3, (int64_t[]){INT64_MAX, 8, 8}, false), LH_E_SHAPE, NULL);
-    gc_expect_failure(c, lh_cast(c, T(2), LH_I8), LH_E_UNSUPPORTED, "i8", NULL);
     lh_context_free(c);
 }
 
