@@ -12,7 +12,8 @@ void lh_philox(uint64_t key, uint64_t counter_high, uint64_t counter_low, uint32
 typedef struct lh_random {
     uint64_t seed, stream, counter;
     uint32_t words[4];
-    uint32_t left; /* unread entries of words */
+    uint32_t left;   /* unread entries of words */
+    uint32_t filler; /* 0: without it the struct would end in padding, and its bytes could not be saved */
 } lh_random;
 
 lh_random lh_random_create(uint64_t seed, uint64_t stream);

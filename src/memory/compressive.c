@@ -341,7 +341,8 @@ static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **e
     lh_tensor *average = NULL;
     if (inverse && all) {
         for (int64_t j = 0; j < n_m + n_s; j++) {
-            inverse[j] = j < n_m ? 1.0 / (double)((n_m - 1 - j) / n_s + 1) : 0.0;
+            int64_t segments = (n_m - 1 - j) / n_s + 1;
+            inverse[j] = j < n_m ? 1.0 / (double)segments : 0.0;
         }
         int64_t length = n_m + n_s;
         lh_tensor *factor = lh_cast(context, lh_from_host(context, LH_F64, 1, &length, inverse), all->dtype);
