@@ -310,28 +310,31 @@ void lh_backward(lh_context *context, lh_tensor *loss, double seed_gradient)
                    (long long)lh_tensor_count(loss));
         return;
     }
-    lh_tensor *gradient = loss->node ? grad_buffer(context, loss) : NULL; /* the loss may be a view */
-    if (gradient) {
-        lh_fill_args fill = {.n = 1, .value = seed_gradient, .y = lh_tensor_data(gradient)};
+    /* The loss may be a view, even of a parameter: then its gradient is a window that may hold something. */
+    lh_tensor *buffer = loss->node ? grad_buffer(context, loss) : NULL;
+    lh_tensor *seed = buffer ? lh_new_like(context, loss, false) : NULL;
+    if (seed) {
+        lh_fill_args fill = {.n = 1, .value = seed_gradient, .y = lh_tensor_data(seed)};
         lh_run(context, LH_KERNEL_FILL, loss->dtype, &fill);
+        add_into(context, buffer, seed);
+        lh_drop(context, seed);
     }
     tape_run(context, NULL);
     context->tape = NULL;
 }
 
-typedef struct checkpoint_options {
+typedef struct recompute_options {
     lh_span function;
     void *user;
     uint64_t random_offset;
-    bool training;
-} checkpoint_options;
+} recompute_options;
 
-#define LH_CHECKPOINT_MAX 16
+#define LH_RECOMPUTE_MAX 16
 
-static void checkpoint_backward(lh_context *context, lh_node *node)
+static void recompute_backward(lh_context *context, lh_node *node)
 {
-    const checkpoint_options *options = node->options;
-    lh_tensor *inputs[LH_CHECKPOINT_MAX] = {NULL}, *outputs[LH_CHECKPOINT_MAX] = {NULL};
+    const recompute_options *options = node->options;
+    lh_tensor *inputs[LH_RECOMPUTE_MAX] = {NULL}, *outputs[LH_RECOMPUTE_MAX] = {NULL};
     for (int i = 0; i < node->ins; i++) {
         if (!node->in[i]) {
             continue;
@@ -388,13 +391,12 @@ void lh_recompute(lh_context *context, lh_span function, void *user, int input_c
     if (lh_op_stopped(context)) {
         return;
     }
-    if (input_count > LH_CHECKPOINT_MAX || output_count > LH_CHECKPOINT_MAX) {
-        lh_op_fail(context, LH_E_ARGUMENT, "checkpoint", "%d inputs and %d outputs, at most %d are possible",
-                   input_count, output_count, LH_CHECKPOINT_MAX);
+    if (input_count > LH_RECOMPUTE_MAX || output_count > LH_RECOMPUTE_MAX) {
+        lh_op_fail(context, LH_E_ARGUMENT, "recompute", "%d inputs and %d outputs, at most %d are possible",
+                   input_count, output_count, LH_RECOMPUTE_MAX);
         return;
     }
-    checkpoint_options options = {
-        .function = function, .user = user, .random_offset = context->random_offset, .training = context->training};
+    recompute_options options = {.function = function, .user = user, .random_offset = context->random_offset};
     bool was_recording = context->recording;
     context->recording = false;
     lh_scope scope = lh_scope_begin(context);
@@ -414,7 +416,7 @@ void lh_recompute(lh_context *context, lh_span function, void *user, int input_c
         outputs[i] = known ? lh_alias(context, outputs[i]) : outputs[i];
     }
     if (!lh_op_stopped(context)) {
-        lh_record(context, "checkpoint", checkpoint_backward, input_count, inputs, output_count, outputs,
-                  input_count, inputs, &options, sizeof options);
+        lh_record(context, "recompute", recompute_backward, input_count, inputs, output_count, outputs, input_count,
+                  inputs, &options, sizeof options);
     }
 }

@@ -20,6 +20,7 @@ static const char *const level_names[LH_CPU_LEVEL_COUNT] = {"ref", "avx2", "avx5
 
 static lh_kernel_table tables[LH_CPU_LEVEL_COUNT];
 static lh_cpu_level best_level;
+static bool available[LH_CPU_LEVEL_COUNT]; /* asked once: CPUID is slow, and traps in virtual machines */
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
 static void register_ref(lh_kernel_table *table)
@@ -88,13 +89,14 @@ static void build_tables(void)
     register_avx512(&tables[LH_CPU_AVX512]);
 
     for (int level = 0; level < LH_CPU_LEVEL_COUNT; level++) {
-        if (machine_has((lh_cpu_level)level)) {
+        available[level] = machine_has((lh_cpu_level)level);
+        if (available[level]) {
             best_level = (lh_cpu_level)level;
         }
     }
     const char *wanted = getenv("LH_CPU");
     for (int level = 0; wanted && level < LH_CPU_LEVEL_COUNT; level++) {
-        if (strcmp(wanted, level_names[level]) == 0 && machine_has((lh_cpu_level)level)) {
+        if (strcmp(wanted, level_names[level]) == 0 && available[level]) {
             best_level = (lh_cpu_level)level;
         }
     }
@@ -103,7 +105,7 @@ static void build_tables(void)
 const lh_kernel_table *lh_kernel_table_get(lh_cpu_level level)
 {
     pthread_once(&tables_once, build_tables);
-    return machine_has(level) ? &tables[level] : NULL;
+    return available[level] ? &tables[level] : NULL;
 }
 
 lh_cpu_level lh_cpu_best_level(void)

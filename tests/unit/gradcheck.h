@@ -4,7 +4,7 @@
  * bigger whose other elements are NaN, as slices of transposed views. In each layout the gradients of
  * sum(projection * output) must agree with central differences, twice the gradients must arrive if the op is used
  * twice, each input must get the same gradient when it is the only one that wants one, and the same when the op
- * runs inside a checkpoint. */
+ * runs inside a recomputed span. */
 #ifndef LH_TESTS_GRADCHECK_H
 #define LH_TESTS_GRADCHECK_H
 
@@ -254,7 +254,7 @@ static void gc_run_span(lh_context *context, void *user, lh_tensor *const *in, l
 }
 
 /* Runs the case once in a context: its outputs. */
-static void gc_forward(lh_context *context, const gc_leaves *leaves, bool checkpointed, lh_tensor **out)
+static void gc_forward(lh_context *context, const gc_leaves *leaves, bool recomputed, lh_tensor **out)
 {
     lh_tensor *in[GC_INPUTS] = {NULL};
     for (int i = 0; i < leaves->count; i++) {
@@ -263,7 +263,7 @@ static void gc_forward(lh_context *context, const gc_leaves *leaves, bool checkp
     context->random_offset = 5;
     context->training = leaves->gc->training;
     out[0] = out[1] = NULL;
-    if (checkpointed) {
+    if (recomputed) {
         gc_span plain = {.leaves = leaves};
         lh_tensor *second = NULL;
         bool recording = context->recording; /* is there a second output? */
@@ -337,7 +337,7 @@ static lh_tensor *gc_loss(lh_context *context, const gc_leaves *leaves, lh_tenso
 }
 
 /* Gradients of all inputs by the tape, logical order, into gradient[i]; checks that nothing flowed elsewhere. */
-static void gc_backward(lh_context *context, gc_leaves *leaves, int times, bool checkpointed, double **gradient)
+static void gc_backward(lh_context *context, gc_leaves *leaves, int times, bool recomputed, double **gradient)
 {
     lh_tensor *out[GC_OUTPUTS], *total = NULL;
     lh_context_reset(context);
@@ -345,7 +345,7 @@ static void gc_backward(lh_context *context, gc_leaves *leaves, int times, bool 
         gc_upload(leaves, i);
     }
     for (int t = 0; t < times; t++) {
-        gc_forward(context, leaves, checkpointed, out);
+        gc_forward(context, leaves, recomputed, out);
         gc_require_ok(context, leaves->gc, "forward");
         lh_tensor *loss = gc_loss(context, leaves, out);
         total = total ? lh_add(context, total, loss) : loss;
@@ -438,7 +438,7 @@ __attribute__((unused)) static void gc_check(const gc_case *gc)
             gc_numeric(context, &leaves, numeric);
         }
         for (int run = 0; run < 3; run++) {
-            static const char *const names[] = {"once", "used twice", "checkpointed"};
+            static const char *const names[] = {"once", "used twice", "recomputed"};
             context->exec.threads = layout == GC_PLAIN && run == 0 ? 2 : 1;
             gc_backward(context, &leaves, run == 1 ? 2 : 1, run == 2, tape);
             for (int i = 0; i < count; i++) {
