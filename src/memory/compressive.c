@@ -17,16 +17,22 @@ static const lh_recipe_key keys[] = {
      "compressed slots of each layer (n_cm)"},
     {"memory", "rate", LH_RECIPE_INTEGER, "4", 1, 4096, NULL, "memory.kind=compressive",
      "how many memories become one compressed slot (c)"},
-    {"memory", "kernel_extra", LH_RECIPE_INTEGER, "0", 0, 4096, NULL, "memory.kind=compressive",
+    {"memory", "kernel_extra", LH_RECIPE_INTEGER, "0", 0, 4096, NULL,
+     "memory.kind=compressive memory.function!=most-used",
      "how much longer than the rate the compression kernel is"},
     {"memory", "function", LH_RECIPE_CHOICE, "conv", 0, 0, "conv|dilated|max|mean|most-used",
      "memory.kind=compressive", "compression function"},
     {"memory", "dilations", LH_RECIPE_LIST, "1,2,4", 1, 4096, NULL,
      "memory.kind=compressive memory.function=dilated", "dilation rates of the kernel-2 convolutions"},
-    {"memory", "loss", LH_RECIPE_CHOICE, "attention", 0, 0, "attention|autoencode|none", "memory.kind=compressive",
+    {"memory", "loss", LH_RECIPE_CHOICE, "attention", 0, 0, "attention|autoencode|none",
+     "memory.kind=compressive memory.function=conv",
      "auxiliary loss that trains the compression: attention reconstruction, auto-encoding, or none"},
-    {"memory", "auxiliary_weight", LH_RECIPE_REAL, "1", 0, 1e6, NULL, "memory.kind=compressive",
-     "weight of the auxiliary loss"},
+    {"memory", "loss", LH_RECIPE_CHOICE, "attention", 0, 0, "attention|none",
+     "memory.kind=compressive memory.function=dilated",
+     "auxiliary loss that trains the compression; dilated convolutions shorten a block, so it cannot be rebuilt "
+     "from them"},
+    {"memory", "auxiliary_weight", LH_RECIPE_REAL, "1", 0, 1e6, NULL,
+     "memory.kind=compressive memory.function=conv,dilated", "weight of the auxiliary loss"},
     {"memory", "positions", LH_RECIPE_CHOICE, "own", 0, 0, "own|continued|scaled", "memory.kind=compressive",
      "distances of compressed slots: their own table counted from the segment, the memory's table continued by "
      "slots, or "
@@ -97,23 +103,8 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
             reach += list[i];
         }
     }
-    bool trained = f->function == LH_COMPRESS_CONV || f->function == LH_COMPRESS_DILATED;
-    if (!trained) {
-        if (lh_recipe_given(recipe, "memory.loss") && o->loss != LOSS_NONE) {
-            return lh_recipe_reject(recipe, "memory.loss", error,
-                                    "has nothing to train: memory.function = %s has no parameters; use none",
-                                    lh_recipe_string(recipe, "memory.function"));
-        }
-        o->loss = LOSS_NONE;
-    }
-    if (f->function == LH_COMPRESS_DILATED && o->loss == LOSS_AUTOENCODE) {
-        return lh_recipe_reject(
-            recipe, "memory.loss", error,
-            "cannot rebuild a block from dilated convolutions, which shorten it; use attention");
-    }
-    if (f->function == LH_COMPRESS_MOST_USED && f->extra != 0) {
-        return lh_recipe_reject(recipe, "memory.kernel_extra", error,
-                                "has no meaning for memory.function = most-used");
+    if (f->function != LH_COMPRESS_CONV && f->function != LH_COMPRESS_DILATED) {
+        o->loss = LOSS_NONE; /* nothing to train */
     }
     if (o->length > 0) {
         int64_t wanted = f->rate + f->extra > shape->segment ? f->rate + f->extra : shape->segment;
@@ -372,7 +363,7 @@ static void write(lh_memory *memory, lh_layer_io *io)
         }
         lh_tensor *slots = lh_compress(context, &o->compression, block, io->parameters->tensors[WEIGHT],
                                        &io->parameters->tensors[DILATED], evicted_usage);
-        if (o->loss != LOSS_NONE && context->recording && io->whole_segment) {
+        if (o->loss != LOSS_NONE && !memory->inference) {
             lh_tensor *loss = o->loss == LOSS_ATTENTION ? attention_loss(o, io, block, slots)
                                                         : autoencode_loss(o, io, block, slots);
             io->auxiliary = o->auxiliary_weight == 1.0 ? loss : lh_scale(context, loss, o->auxiliary_weight);
