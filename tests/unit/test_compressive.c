@@ -386,6 +386,7 @@ static void check_differences(const char *const *arguments, const char *what)
     tiny_check(lh_stream_create(&fixed, t.model, 2, false, &error), &error);
     tiny_check(lh_stream_copy(fixed, t.stream, &error), &error);
     tiny_zero_grads(&t);
+    t.context->random_offset = 0; /* the same dropout each time */
     tiny_step(&t, SEGMENTS, 1.0, 1.0, NULL);
     for (int i = 0; i < t.model->parameters.count; i++) {
         lh_parameter *p = &t.model->parameters.items[i];
@@ -398,6 +399,7 @@ static void check_differences(const char *const *arguments, const char *what)
             for (int side = 0; side < 2; side++) {
                 x[j] = kept + (side ? -h : h);
                 tiny_check(lh_stream_copy(t.stream, fixed, &error), &error);
+                t.context->random_offset = 0;
                 tiny_losses l = tiny_step(&t, SEGMENTS, 0.0, 0.0, NULL);
                 value[side] = compressor ? l.auxiliary : l.task;
             }
