@@ -2,12 +2,12 @@
  *
  * One opaque type covers every kind:
  *   bytes        256 ids, id = byte value.
- *   bpe          byte-level byte pair encoding (Radford et al. 2019, section 2.2): a regular expression cuts the text
- *                into pre-tokens, ranked merges join the bytes of each.
- *   words        WikiText style: words between white space, `<eos>` at the end of every line, `<unk>` for the rest.
- *   characters   one id per observed Unicode character, as for text8.
- *   subwords     the tfds SubwordTextEncoder: greedy longest match, with a fallback to single bytes.
- * All files are Hugging Face tokenizer.json files, GPT-2's encoder.json + vocab.bpe pair, or tfds .subwords lists.
+ *   bpe          byte-level byte pair encoding (Radford et al. 2019, section 2.2): a regular expression cuts the
+ * text into pre-tokens, ranked merges join the bytes of each. words        WikiText style: words between white
+ * space, `<eos>` at the end of every line, `<unk>` for the rest. characters   one id per observed Unicode
+ * character, as for text8. subwords     the tfds SubwordTextEncoder: greedy longest match, with a fallback to
+ * single bytes. All files are Hugging Face tokenizer.json files, GPT-2's encoder.json + vocab.bpe pair, or tfds
+ * .subwords lists.
  *
  * A tokenizer is constant after it is made: any number of encoders and decoders, each used by one thread at a time,
  * may share it. It must outlive them. */
@@ -63,7 +63,8 @@ lh_status lh_tokenizer_create_bytes(lh_tokenizer **tokenizer, lh_error *error);
  * encoder.json + vocab.bpe, or vocab.json + merges.txt. If there is no file of that name, "bytes" means
  * lh_tokenizer_create_bytes. A tokenizer_config.json beside the file gives the tokens their roles; without it they
  * come from the post-processor's template, else from well-known names such as "<|endoftext|>".
- * Fails with LH_E_FORMAT (damaged; names file and key) or LH_E_UNSUPPORTED (legal, but a part is not known here). */
+ * Fails with LH_E_FORMAT (damaged; names file and key) or LH_E_UNSUPPORTED (legal, but a part is not known here).
+ */
 lh_status lh_tokenizer_open(lh_tokenizer **tokenizer, const char *path, lh_error *error);
 
 /* GPT-2's pair of files: a JSON object {token: id} and a text file with one merge "a b" per line. */
@@ -83,9 +84,10 @@ lh_status lh_tokenizer_write(const lh_tokenizer *tokenizer, lh_string *text, lh_
 
 void lh_tokenizer_free(lh_tokenizer *tokenizer);
 
-/* Adds a token that stands for itself, such as "<|endoftext|>", at id vocab_size, or makes an existing token of that
- * text an added one; returns its id in *id (may be NULL). A special token is only matched in text when
- * LH_ENCODE_SPECIAL is given, and stands for 0 bytes of input. Not while an encoder or decoder exists. */
+/* Adds a token that stands for itself, such as "<|endoftext|>", at id vocab_size; returns its id in *id (may be
+ * NULL). A special token is only matched in text when LH_ENCODE_SPECIAL is given, and stands for 0 bytes of input.
+ * If an added token has this text already, its id is returned; an ordinary token of this text can become an added
+ * one, but not a special one. Not while an encoder or decoder exists. */
 lh_status lh_tokenizer_add_token(lh_tokenizer *tokenizer, const char *content, bool special, int32_t *id,
                                  lh_error *error);
 
@@ -128,18 +130,19 @@ uint32_t lh_tokenizer_token_length(const lh_tokenizer *tokenizer, int32_t id);
 /* ---- encoding ---- */
 
 /* Flags of encoders. */
-#define LH_ENCODE_SPECIAL 1u /* special tokens written in the text become their ids; without it they are plain text */
+#define LH_ENCODE_SPECIAL \
+    1u /* special tokens written in the text become their ids; without it they are plain text */
 
 /* Appends the ids of a whole text. Never adds special tokens on its own. */
 lh_status lh_tokenizer_encode(const lh_tokenizer *tokenizer, const void *bytes, size_t size, unsigned flags,
                               lh_ids *ids, lh_error *error);
 
-/* Streaming: any way of cutting a text into feeds gives the ids of the whole text. Holds at most a few MiB of text
+/* Streaming: any way of cutting a text into feeds gives the ids of the whole text. Holds at most 1 MiB of text
  * back, whatever the text: a pre-token longer than LH_PRETOKEN_LIMIT bytes is cut there, also in
  * lh_tokenizer_encode. After lh_encoder_finish the encoder is ready for the next document. After a failure, or to
  * leave a document in the middle, call lh_encoder_reset. An encoder remembers words that it has seen: keep one for
  * many texts. */
-#define LH_PRETOKEN_LIMIT ((size_t)1 << 20)
+#define LH_PRETOKEN_LIMIT ((size_t)256 * 1024)
 lh_status lh_encoder_create(lh_encoder **encoder, const lh_tokenizer *tokenizer, unsigned flags, lh_error *error);
 lh_status lh_encoder_feed(lh_encoder *encoder, const void *bytes, size_t size, lh_ids *ids, lh_error *error);
 lh_status lh_encoder_finish(lh_encoder *encoder, lh_ids *ids, lh_error *error);
