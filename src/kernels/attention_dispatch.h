@@ -32,10 +32,24 @@ static void attention(lh_exec *exec, const void *arguments)
     }
 }
 
+static void attention_backward(lh_exec *exec, const void *arguments)
+{
+    const lh_attention_args *args = arguments;
+    if (nothing_asked(args)) {
+        return;
+    }
+    if (tiles_can(args)) {
+        backward_tiles(exec, args);
+    } else {
+        lh_attention_backward_ref_f32(exec, args);
+    }
+}
+
 static void register_attention(lh_kernel_table *table, lh_cpu_level level)
 {
     table->f32[LH_KERNEL_ATTENTION] = attention;
-    table->origin[LH_KERNEL_ATTENTION] = level;
+    table->f32[LH_KERNEL_ATTENTION_BACKWARD] = attention_backward;
+    table->origin[LH_KERNEL_ATTENTION] = table->origin[LH_KERNEL_ATTENTION_BACKWARD] = level;
 }
 
 #endif

@@ -113,31 +113,31 @@ static void run_limits(const problem_limits *limits, uint64_t first, uint64_t co
 static void test_tiny(void **state)
 {
     (void)state;
-    run_limits(&tiny, 10000, 150);
+    run_limits(&tiny, 10000, 300);
 }
 
 static void test_medium(void **state)
 {
     (void)state;
-    run_limits(&medium, 20000, 8);
+    run_limits(&medium, 20000, 20);
 }
 
 static void test_large(void **state)
 {
     (void)state;
-    run_limits(&large, 30000, 1);
+    run_limits(&large, 30000, 3);
 }
 
 static void test_wide(void **state)
 {
     (void)state;
-    run_limits(&wide, 40000, 2);
+    run_limits(&wide, 40000, 4);
 }
 
 static void test_few_queries(void **state)
 {
     (void)state;
-    run_limits(&few, 50000, 5);
+    run_limits(&few, 50000, 10);
 }
 
 int main(void)

@@ -15,6 +15,8 @@
 
 #include "kernels/attention_forward.h"
 
+#include "kernels/attention_backward.h"
+
 #include "kernels/attention_dispatch.h"
 
 void lh_register_attention_avx2(lh_kernel_table *table)

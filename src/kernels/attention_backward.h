@@ -1,0 +1,707 @@
+/* The backward pass, tile by tile. A template: include it after attention_forward.h.
+ *
+ * For each chunk of keys and each tile of queries the weights are computed anew from the logits and lse; then
+ *     d weight = d_out . v        d logit = weight * (d weight - shift),   shift = d_out . out - d_lse
+ *     d_v += weight d_out         d_k += d logit q          d_q += d logit k
+ * (Dao et al. 2022, with the gradient of lse added). The gradients of relative positions are the logits' way back:
+ * the band of d logits is sheared back and multiplied with rel_k and with q. */
+#ifndef LH_KERNELS_ATTENTION_BACKWARD_H
+#define LH_KERNELS_ATTENTION_BACKWARD_H
+
+#define TILE_PANELS (64 / PANEL)
+#define TILE_QUERIES (TILE_PANELS * PANEL)
+#define TILE_STRIDE (TILE_QUERIES + LANES) /* of weights and d_logits: not a power of two */
+#define BACKWARD_KEYS (LANES == 16 ? 128 : 120)
+#define CHUNK_RUNS 2
+
+static int64_t backward_run_keys(const lh_attention_source *source)
+{
+    return lh_attention_min(run_keys(source), BACKWARD_KEYS);
+}
+
+static int64_t padded(int64_t width)
+{
+    return (width + LANES - 1) / LANES * LANES;
+}
+
+#include "kernels/attention_order.h"
+
+/* Sums of one task for parameters that many tasks share, one set for each head of the group. */
+typedef struct shared_sums {
+    float *content_bias, *position_bias; /* [padded(qk_width)] */
+    float *edge_rel;                     /* [2][padded(qk_width)]: rows of rel_k at the clamped ends */
+    float edge_bias[2];
+    double head_scale;
+} shared_sums;
+
+typedef struct backward_work {
+    const lh_attention_args *args;
+    query_tile tile;
+    float *d_out_turned;                   /* [panels][v_width][PANEL] */
+    float *d_out, *q_content, *q_position; /* [TILE_QUERIES][padded width]; q times scale */
+    float *lse2, *shift;                   /* [TILE_QUERIES] */
+    float *logits, *d_weights;             /* [BACKWARD_KEYS][PANEL] */
+    float *weights, *d_logits;             /* [BACKWARD_KEYS][TILE_STRIDE]; d_logits with LANES rows around */
+    float *fine;                           /* [BACKWARD_KEYS + 2 LANES][PANEL] */
+    float *d_band;                         /* [BAND_ROWS][PANEL] */
+    float *d_lines;                        /* [LANES][BAND_ROWS + LANES] */
+    float *d_edge;                         /* [panels][2][PANEL] */
+    float *d_content, *d_position;         /* [panels][qk_width][PANEL] */
+    float *d_rel, *d_bias;                 /* [BACKWARD_KEYS + TILE_QUERIES][padded qk_width], [same] */
+    float *k, *v, *d_k, *d_v, *d_key_bias; /* of the chunk */
+    float *turned;                         /* [PANEL][qk_width] */
+    int64_t ldq, ldv;                      /* padded widths */
+    int64_t rel_least, rel_begin, rel_end; /* d_rel's first row in the table; the rows in use */
+    int64_t begin[TILE_PANELS], end[TILE_PANELS]; /* rows of the run that each panel sees */
+    shared_sums *shared;                          /* [group] */
+    /* the task */
+    int64_t key, count; /* keys of the chunk */
+    const float *k_rows, *v_rows;
+    int64_t ldk, ldvr;
+} backward_work;
+
+static size_t backward_parts(backward_work *work, const lh_attention_args *args, char *memory)
+{
+    parts p = {.start = memory};
+    int64_t width = args->qk_width, v_width = args->v_width, chunk = BACKWARD_KEYS * CHUNK_RUNS;
+    int64_t group = args->heads / args->kv_heads, ldq = padded(width), ldv = padded(v_width);
+    work->args = args;
+    work->ldq = ldq;
+    work->ldv = ldv;
+    query_tile_parts(&work->tile, args, TILE_PANELS, &p);
+    work->d_out_turned = take_floats(&p, TILE_QUERIES * v_width);
+    work->d_out = take_floats(&p, TILE_QUERIES * ldv);
+    work->q_content = take_floats(&p, TILE_QUERIES * ldq);
+    work->q_position = take_floats(&p, TILE_QUERIES * ldq);
+    work->lse2 = take_floats(&p, TILE_QUERIES);
+    work->shift = take_floats(&p, TILE_QUERIES);
+    work->logits = take_floats(&p, BACKWARD_KEYS * PANEL);
+    work->d_weights = take_floats(&p, BACKWARD_KEYS * PANEL);
+    work->weights = take_floats(&p, BACKWARD_KEYS * TILE_STRIDE);
+    work->d_logits = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * TILE_STRIDE);
+    work->d_logits += memory ? LANES * TILE_STRIDE : 0;
+    work->fine = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * PANEL);
+    work->d_band = take_floats(&p, BAND_ROWS * PANEL);
+    work->d_lines = take_floats(&p, LANES * (BAND_ROWS + LANES));
+    work->d_edge = take_floats(&p, TILE_QUERIES * 2);
+    work->d_content = take_floats(&p, TILE_QUERIES * width);
+    work->d_position = take_floats(&p, TILE_QUERIES * width);
+    work->d_rel = take_floats(&p, (BACKWARD_KEYS + TILE_QUERIES) * ldq);
+    work->d_bias = take_floats(&p, BACKWARD_KEYS + TILE_QUERIES);
+    work->k = take_floats(&p, chunk * width);
+    work->v = take_floats(&p, chunk * v_width);
+    work->d_k = take_floats(&p, chunk * ldq);
+    work->d_v = take_floats(&p, chunk * ldv);
+    work->d_key_bias = take_floats(&p, chunk);
+    work->turned = take_floats(&p, PANEL * width);
+    work->shared = take(&p, (size_t)group * sizeof *work->shared);
+    for (int64_t g = 0; g < group; g++) {
+        float *content_bias = take_floats(&p, ldq), *position_bias = take_floats(&p, ldq);
+        float *edge_rel = take_floats(&p, 2 * ldq);
+        if (memory) {
+            work->shared[g].content_bias = content_bias;
+            work->shared[g].position_bias = position_bias;
+            work->shared[g].edge_rel = edge_rel;
+        }
+    }
+    return p.used;
+}
+
+static void clear(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = 0;
+    }
+}
+
+static float *lane_row(const lh_strided *array, int64_t b, int64_t h, int64_t i)
+{
+    return (float *)array->data + b * array->batch + h * array->head + i * array->row;
+}
+
+/* What a tile of queries needs for this source: q and d_out in both directions, lse and shift. */
+static void backward_tile_start(backward_work *work, int64_t b, int64_t h, int64_t first, int s, const float *shift)
+{
+    const lh_attention_args *args = work->args;
+    const lh_attention_source *source = &args->source[s];
+    query_tile *tile = &work->tile;
+    int64_t live = lh_attention_min(TILE_QUERIES, args->q_len - first), width = args->qk_width,
+            v_width = args->v_width;
+    query_tile_start(tile, b, h, first, live);
+    query_tile_source(tile, s);
+    int64_t lanes = tile->panels * PANEL, lane0 = (b * args->heads + h) * args->q_len + first;
+    const float *d_out = lane_row(&args->d_out, b, h, first), *q = lane_row(&args->q, b, h, first);
+    for (int64_t p = 0; p < tile->panels; p++) {
+        turn_in(d_out + p * PANEL * args->d_out.row, args->d_out.row, live - p * PANEL, v_width, 1, NULL,
+                work->d_out_turned + p * v_width * PANEL);
+    }
+    const float *lse = (const float *)args->lse + lane0;
+    for (int64_t i = 0; i < lanes; i++) { /* an infinite lse gives weights 0 */
+        bool counts = i < live && lse[i] != -INFINITY;
+        work->lse2[i] = counts ? (float)((double)lse[i] * LOG2_E) : INFINITY;
+        work->shift[i] = counts ? shift[lane0 + i] : 0;
+    }
+    copy_rows(d_out, args->d_out.row, live, v_width, 1, NULL, work->d_out, work->ldv);
+    const float *bias = source->content_bias ? (const float *)source->content_bias + h * width : NULL;
+    copy_rows(q, args->q.row, live, width, tile->scale, bias, work->q_content, work->ldq);
+    if (tile->rel_k) {
+        bias = source->position_bias ? (const float *)source->position_bias + h * width : NULL;
+        copy_rows(q, args->q.row, live, width, tile->scale, bias, work->q_position, work->ldq);
+    }
+    clear(work->d_out + live * work->ldv, (lanes - live) * work->ldv);
+    clear(work->q_content + live * work->ldq, (lanes - live) * work->ldq);
+    clear(work->q_position + live * work->ldq, (lanes - live) * work->ldq);
+    clear(work->d_content, lanes * width);
+    clear(work->d_position, lanes * width);
+    clear(work->d_edge, lanes * 2);
+}
+
+/* weights and d_logits of rows begin .. end-1 of the run for one panel, from logits and d_weights. */
+static void backward_weights(backward_work *work, int64_t panel, int64_t key, int64_t begin, int64_t end)
+{
+    const query_tile *tile = &work->tile;
+    float keep = tile->row_key ? (float)lh_attention_keep_scale(work->args->dropout) : 1;
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+        vector lse2 = v_load(work->lse2 + panel * PANEL + lane), shift = v_load(work->shift + panel * PANEL + lane);
+        const float *logits = work->logits + lane, *d_weights = work->d_weights + lane;
+        float *weights = work->weights + begin * TILE_STRIDE + panel * PANEL + lane;
+        float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL + lane;
+        if (!tile->row_key) {
+            for (int64_t r = 0; r < end - begin; r++) {
+                vector weight = v_exp2(v_subtract(v_load(logits + r * PANEL), lse2));
+                v_store(weights + r * TILE_STRIDE, weight);
+                v_store(d_logits + r * TILE_STRIDE,
+                        v_multiply(weight, v_subtract(v_load(d_weights + r * PANEL), shift)));
+            }
+            continue;
+        }
+        vector_int row_key = v_load_int(tile->row_key + panel * PANEL + lane);
+        for (int64_t r = 0; r < end - begin; r++) {
+            vector weight = v_exp2(v_subtract(v_load(logits + r * PANEL), lse2));
+            vector kept = v_drop(v_set(keep), row_key, (uint32_t)(key + begin + r), tile->threshold);
+            v_store(weights + r * TILE_STRIDE, v_multiply(weight, kept));
+            v_store(d_logits + r * TILE_STRIDE,
+                    v_multiply(weight, v_subtract(v_multiply(kept, v_load(d_weights + r * PANEL)), shift)));
+        }
+    }
+}
+
+/* sum[lane] += the rows of x */
+static void add_rows(const float *x, int64_t stride, int64_t rows, float *sum)
+{
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+        vector total = v_zero();
+        for (int64_t r = 0; r < rows; r++) {
+            total = v_add(total, v_load(x + r * stride + lane));
+        }
+        v_store(sum + lane, v_add(v_load(sum + lane), total));
+    }
+}
+
+/* d_band[distance][lane] from d_logits[key][lane] of rows begin .. begin + count - 1: the shear back. */
+static void shear_back(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
+{
+    float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL, *d_band = work->d_band;
+    int64_t step = work->tile.source->rel_step;
+    if (step != 1) {
+        clear(d_band, add->rows * PANEL);
+        for (int64_t r = 0; r < count; r++) {
+            float *to = d_band + (add->start - step * r) * PANEL;
+            for (int64_t lane = 0; lane < PANEL; lane++) {
+                to[lane * PANEL + lane] += d_logits[r * TILE_STRIDE + lane];
+            }
+        }
+        return;
+    }
+    for (int64_t r = 1; r <= LANES; r++) {
+        clear(d_logits - r * TILE_STRIDE, PANEL);
+        clear(d_logits + (count + r - 1) * TILE_STRIDE, PANEL);
+    }
+    float *fine = work->fine + LANES * PANEL; /* row r: what rows r .. r + 3 of d_logits send */
+    clear(fine + count * PANEL, LANES * PANEL);
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+        for (int64_t r = 1 - LANES; r < count; r++) {
+            v_store(fine + r * PANEL + lane, v_shear_fine(d_logits + r * TILE_STRIDE + lane, TILE_STRIDE));
+        }
+        for (int64_t row = 0; row < lane; row++) {
+            v_store(d_band + row * PANEL + lane, v_zero());
+        }
+        for (int64_t r = 1 - LANES; r < count; r++) {
+            v_store(d_band + (count - 1 - r + lane) * PANEL + lane, v_shear_coarse(fine + r * PANEL + lane, PANEL));
+        }
+        for (int64_t row = count - 1 + lane + LANES; row < add->rows; row++) {
+            v_store(d_band + row * PANEL + lane, v_zero());
+        }
+    }
+}
+
+/* The part of a band whose rows are the table's own: with clamping the end rows are kept apart, since every task
+ * adds to them. */
+static void own_rows(const query_tile *tile, const addition *add, int64_t *begin, int64_t *end)
+{
+    bool clamp = tile->source->rel_clamp;
+    *begin = lh_attention_max(0, (clamp ? 1 : 0) - add->least);
+    *end = lh_attention_min(add->rows, tile->source->rel_len - (clamp ? 1 : 0) - add->least);
+    *end = lh_attention_max(*begin, *end);
+}
+
+/* Gradients of the distance bias alone: sums along diagonals, in LANES lines in turn so that neighbouring rows do
+ * not touch the same numbers. */
+static void line_gradient(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
+{
+    const query_tile *tile = &work->tile;
+    const float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL;
+    float *lines = work->d_lines, *edge = work->d_edge + panel * 2 * PANEL;
+    int64_t stride = BAND_ROWS + LANES, step = tile->source->rel_step, own_begin, own_end;
+    for (int64_t line = 0; line < LANES; line++) {
+        clear(lines + line * stride, add->rows);
+    }
+    for (int64_t r = 0; r < count; r++) {
+        float *line = lines + r % LANES * stride + add->start - step * r;
+        for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+            v_store(line + lane, v_add(v_load(line + lane), v_load(d_logits + r * TILE_STRIDE + lane)));
+        }
+    }
+    own_rows(tile, add, &own_begin, &own_end);
+    for (int64_t row = 0; row < add->rows; row++) {
+        float sum = 0;
+        for (int64_t line = 0; line < LANES; line++) {
+            sum += lines[line * stride + row];
+        }
+        if (row >= own_begin && row < own_end) {
+            work->d_bias[add->least + row - work->rel_least] += sum;
+        } else if (tile->source->rel_clamp) {
+            edge[row < own_begin ? 0 : PANEL] += sum; /* in any lane: they are summed */
+        }
+    }
+}
+
+/* Gradients through relative positions of one panel and rows begin .. begin + count - 1 of the run. */
+static void relative_gradient(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
+{
+    query_tile *tile = &work->tile;
+    const lh_attention_source *source = tile->source;
+    int64_t width = work->args->qk_width, own_begin, own_end;
+    float *edge = work->d_edge + panel * 2 * PANEL;
+    if (add->kind == ADD_EDGE) {
+        add_rows(work->d_logits + begin * TILE_STRIDE + panel * PANEL, TILE_STRIDE, count,
+                 edge + (add->edge == tile->edge + (panel * 2 + 1) * PANEL ? PANEL : 0));
+        return;
+    }
+    if (add->kind == ADD_NOTHING ||
+        (add->kind == ADD_LINE && !source->d_distance_bias && !work->args->d_head_scale)) {
+        return;
+    }
+    own_rows(tile, add, &own_begin, &own_end);
+    if (own_begin < own_end) {
+        work->rel_begin = lh_attention_min(work->rel_begin, add->least + own_begin - work->rel_least);
+        work->rel_end = lh_attention_max(work->rel_end, add->least + own_end - work->rel_least);
+    }
+    if (add->kind == ADD_LINE) {
+        line_gradient(work, panel, begin, count, add);
+        return;
+    }
+    shear_back(work, panel, begin, count, add);
+    const float *band = work->d_band;
+    if (source->rel_clamp) {
+        add_rows(band, PANEL, own_begin, edge);
+        add_rows(band + own_end * PANEL, PANEL, add->rows - own_end, edge + PANEL);
+    }
+    int64_t own = own_end - own_begin, to = add->least + own_begin - work->rel_least;
+    product_turned(width, own, tile->rel_k + (add->least + own_begin) * source->rel_k_row, source->rel_k_row,
+                   band + own_begin * PANEL, PANEL, work->d_position + panel * width * PANEL, PANEL, true);
+    if (source->d_rel_k) {
+        wide_product_rows(own, width, PANEL, band + own_begin * PANEL, PANEL,
+                          work->q_position + panel * PANEL * work->ldq, work->ldq, work->d_rel + to * work->ldq,
+                          work->ldq);
+    }
+    for (int64_t row = 0; tile->distance_bias && row < own; row++) {
+        const float *x = band + (own_begin + row) * PANEL;
+        work->d_bias[to + row] += v_sum(v_add(v_load(x), v_load(x + LANES)));
+    }
+}
+
+/* C += A B where A is weights or d_logits of the run and B rows of the tile: for each stretch of keys over the
+ * panels that see it. */
+static void key_product(const backward_work *work, const float *a, const float *b, int64_t ldb, int64_t width,
+                        float *c)
+{
+    int64_t panels = work->tile.panels, last = 0;
+    for (int64_t p = 0; p < panels; p++) {
+        last = lh_attention_max(last, work->end[p]);
+    }
+    for (int64_t from = 0, to; from < last; from = to) {
+        to = last;
+        for (int64_t p = 0; p < panels; p++) {
+            to = work->begin[p] > from ? lh_attention_min(to, work->begin[p]) : to;
+            to = work->end[p] > from ? lh_attention_min(to, work->end[p]) : to;
+        }
+        for (int64_t p = 0, next; p < panels; p = next) {
+            next = p;
+            while (next < panels && work->begin[next] <= from && work->end[next] >= to) {
+                next++;
+            }
+            if (next > p) {
+                wide_product_rows(to - from, width, (next - p) * PANEL, a + from * TILE_STRIDE + p * PANEL,
+                                  TILE_STRIDE, b + p * PANEL * ldb, ldb, c + from * ldb, ldb);
+            } else {
+                next++;
+            }
+        }
+    }
+}
+
+/* Adds what the run gave to rows of the relative tables. */
+static void flush_tables(backward_work *work)
+{
+    const query_tile *tile = &work->tile;
+    const lh_attention_source *source = tile->source;
+    int64_t width = work->args->qk_width, group = work->args->heads / work->args->kv_heads;
+    float *d_rel_k = source->d_rel_k ? (float *)source->d_rel_k + tile->h * source->rel_k_head : NULL;
+    float *d_bias = source->d_distance_bias ? (float *)source->d_distance_bias + tile->h * source->rel_len : NULL;
+    for (int64_t row = work->rel_begin; row < work->rel_end; row++) {
+        int64_t t = work->rel_least + row;
+        if (d_rel_k && tile->rel_k) {
+            float *to = d_rel_k + t * source->rel_k_row, *from = work->d_rel + row * work->ldq;
+            int64_t c = 0;
+            for (; c + LANES <= width; c += LANES) {
+                v_store(to + c, v_add(v_load(to + c), v_load(from + c)));
+                v_store(from + c, v_zero());
+            }
+            for (; c < width; c++) {
+                to[c] += from[c];
+                from[c] = 0;
+            }
+        }
+        if (tile->distance_bias) {
+            if (d_bias) {
+                d_bias[t] += (source->bias_scaled ? tile->scale : 1) * work->d_bias[row];
+            }
+            if (source->bias_scaled) {
+                work->shared[tile->h % group].head_scale +=
+                    (double)tile->distance_bias[t] * (double)work->d_bias[row];
+            }
+            work->d_bias[row] = 0;
+        }
+    }
+    work->rel_begin = BACKWARD_KEYS + TILE_QUERIES;
+    work->rel_end = 0;
+}
+
+/* One run of keys, at row `at` of the chunk, for all panels of the tile. */
+static void backward_run(backward_work *work, int64_t at, int64_t count)
+{
+    query_tile *tile = &work->tile;
+    const lh_attention_source *source = tile->source;
+    int64_t width = work->args->qk_width, v_width = work->args->v_width, key = work->key + at;
+    const float *k = work->k_rows + at * work->ldk, *v = work->v_rows + at * work->ldvr;
+    bool some = false;
+    work->rel_least = addition_place(tile, 0, key, count).least;
+    for (int64_t panel = 0; panel < tile->panels; panel++) {
+        int64_t begin, end;
+        if (!panel_sees(tile, panel, key, count, &begin, &end)) {
+            work->begin[panel] = work->end[panel] = 0;
+            continue;
+        }
+        some = true;
+        work->begin[panel] = begin;
+        work->end[panel] = end;
+        const float *key_bias = tile->key_bias ? tile->key_bias + key + begin : NULL;
+        addition add = panel_logits(tile, panel, key + begin, end - begin, k + begin * work->ldk, work->ldk,
+                                    key_bias, work->logits);
+        product_rows(end - begin, v_width, v + begin * work->ldvr, work->ldvr,
+                     work->d_out_turned + panel * v_width * PANEL, PANEL, work->d_weights, PANEL, false);
+        backward_weights(work, panel, key, begin, end);
+        const float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL;
+        product_turned(width, end - begin, k + begin * work->ldk, work->ldk, d_logits, TILE_STRIDE,
+                       work->d_content + panel * width * PANEL, PANEL, true);
+        relative_gradient(work, panel, begin, end - begin, &add);
+        for (int64_t r = begin; source->d_key_bias && r < end; r++) {
+            const float *x = work->d_logits + r * TILE_STRIDE + panel * PANEL;
+            work->d_key_bias[at + r] += v_sum(v_add(v_load(x), v_load(x + LANES)));
+        }
+    }
+    if (!some) {
+        return;
+    }
+    if (source->d_v.data) {
+        key_product(work, work->weights, work->d_out, work->ldv, v_width, work->d_v + at * work->ldv);
+    }
+    if (source->d_k.data) {
+        key_product(work, work->d_logits, work->q_content, work->ldq, width, work->d_k + at * work->ldq);
+    }
+    if (work->rel_begin < work->rel_end) {
+        flush_tables(work);
+    }
+}
+
+/* sum[c] += factor * sum over lanes of panel[c] */
+static void add_channels(const float *panel, int64_t width, float factor, float *sum)
+{
+    for (int64_t c = 0; c < width; c++) {
+        sum[c] += factor * v_sum(v_add(v_load(panel + c * PANEL), v_load(panel + c * PANEL + LANES)));
+    }
+}
+
+/* Sum over queries and channels of (q + bias) times the gradient before scaling: what head_scale's gradient needs.
+ */
+static double scale_gradient(backward_work *work, int64_t panel, const float *gradient, const float *bias)
+{
+    const query_tile *tile = &work->tile;
+    int64_t width = work->args->qk_width, live = lh_attention_min(PANEL, tile->live - panel * PANEL);
+    const float *q = lane_row(&work->args->q, tile->b, tile->h, tile->first + panel * PANEL);
+    double sum = 0;
+    turn_out(gradient, live, width, 1, work->turned, width, false);
+    for (int64_t i = 0; i < live; i++) {
+        for (int64_t c = 0; c < width; c++) {
+            float with_bias = q[i * work->args->q.row + c] + (bias ? bias[c] : 0);
+            sum += (double)with_bias * (double)work->turned[i * width + c];
+        }
+    }
+    return sum;
+}
+
+/* Adds what the tile gathered to d_q and to the sums of the task. */
+static void backward_tile_end(backward_work *work)
+{
+    const lh_attention_args *args = work->args;
+    query_tile *tile = &work->tile;
+    const lh_attention_source *source = tile->source;
+    int64_t width = args->qk_width, h = tile->h;
+    shared_sums *shared = &work->shared[h % (args->heads / args->kv_heads)];
+    for (int64_t panel = 0; panel < tile->panels; panel++) {
+        float *d_content = work->d_content + panel * width * PANEL,
+              *d_position = work->d_position + panel * width * PANEL;
+        int64_t live = lh_attention_min(PANEL, tile->live - panel * PANEL);
+        for (int end = 0; end < 2 && source->rel_clamp && (tile->rel_k || tile->distance_bias); end++) {
+            float *edge = work->d_edge + (panel * 2 + end) * PANEL;
+            if (tile->rel_k) {
+                const float *rel = tile->rel_k + (end ? source->rel_len - 1 : 0) * source->rel_k_row;
+                product_turned(width, 1, rel, 0, edge, PANEL, d_position, PANEL, true);
+                wide_product_rows(1, width, PANEL, edge, 0, work->q_position + panel * PANEL * work->ldq, work->ldq,
+                                  shared->edge_rel + end * work->ldq, work->ldq);
+            }
+            shared->edge_bias[end] += v_sum(v_add(v_load(edge), v_load(edge + LANES)));
+        }
+        if (args->d_head_scale) {
+            const float *content_bias = source->content_bias, *position_bias = source->position_bias;
+            shared->head_scale +=
+                scale_gradient(work, panel, d_content, content_bias ? content_bias + h * width : NULL);
+            if (tile->rel_k) {
+                shared->head_scale +=
+                    scale_gradient(work, panel, d_position, position_bias ? position_bias + h * width : NULL);
+            }
+        }
+        if (source->d_content_bias) {
+            add_channels(d_content, width, tile->scale, shared->content_bias);
+        }
+        if (source->d_position_bias && tile->rel_k) {
+            add_channels(d_position, width, tile->scale, shared->position_bias);
+        }
+        if (args->d_q.data) {
+            if (tile->rel_k) {
+                for (int64_t at = 0; at < width * PANEL; at += LANES) {
+                    v_store(d_content + at, v_add(v_load(d_content + at), v_load(d_position + at)));
+                }
+            }
+            turn_out(d_content, live, width, tile->scale,
+                     lane_row(&args->d_q, tile->b, h, tile->first + panel * PANEL), args->d_q.row, true);
+        }
+    }
+}
+
+/* y[i] += factor * x[i] */
+static void add_to(float *y, const float *x, int64_t n, float factor)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] += factor * x[i];
+    }
+}
+
+/* Adds the sums of a task to the parameters' gradients. */
+static void flush_shared(backward_work *work, const backward_task *task)
+{
+    const lh_attention_args *args = work->args;
+    const lh_attention_source *source = &args->source[task->s];
+    int64_t width = args->qk_width, group = args->heads / args->kv_heads;
+    for (int64_t g = 0; g < group; g++) {
+        int64_t h = task->kv_head * group + g;
+        const shared_sums *sums = &work->shared[g];
+        double head_scale = args->head_scale ? (double)((const float *)args->head_scale)[h] : 1;
+        float bias_factor = source->bias_scaled ? (float)(args->scale * head_scale) : 1;
+        double d_head_scale = sums->head_scale;
+        if (source->d_content_bias) {
+            add_to((float *)source->d_content_bias + h * width, sums->content_bias, width, 1);
+        }
+        if (source->d_position_bias) {
+            add_to((float *)source->d_position_bias + h * width, sums->position_bias, width, 1);
+        }
+        for (int end = 0; end < 2 && source->rel_clamp && source->rel_len > 0; end++) {
+            int64_t t = end ? source->rel_len - 1 : 0;
+            if (source->d_rel_k) {
+                add_to((float *)source->d_rel_k + h * source->rel_k_head + t * source->rel_k_row,
+                       sums->edge_rel + end * work->ldq, width, 1);
+            }
+            if (source->d_distance_bias) {
+                ((float *)source->d_distance_bias)[h * source->rel_len + t] += bias_factor * sums->edge_bias[end];
+            }
+            if (source->distance_bias && source->bias_scaled) {
+                d_head_scale += (double)((const float *)source->distance_bias)[h * source->rel_len + t] *
+                                (double)sums->edge_bias[end];
+            }
+        }
+        if (args->d_head_scale) {
+            ((float *)args->d_head_scale)[h] += (float)(args->scale * d_head_scale);
+        }
+    }
+}
+
+static void backward_chunk_start(backward_work *work, const backward_task *task, int64_t chunk_keys)
+{
+    const lh_attention_args *args = work->args;
+    const lh_attention_source *source = &args->source[task->s];
+    int64_t width = args->qk_width, v_width = args->v_width, group = args->heads / args->kv_heads;
+    work->key = task->chunk * chunk_keys;
+    work->count = lh_attention_min(chunk_keys, source->k_len - work->key);
+    work->k_rows = lane_row(&source->k, task->b, task->kv_head, work->key);
+    work->v_rows = lane_row(&source->v, task->b, task->kv_head, work->key);
+    work->ldk = source->k.row;
+    work->ldvr = source->v.row;
+    if (work->ldk != width) {
+        copy_rows(work->k_rows, work->ldk, work->count, width, 1, NULL, work->k, width);
+        work->k_rows = work->k;
+        work->ldk = width;
+    }
+    if (work->ldvr != v_width) {
+        copy_rows(work->v_rows, work->ldvr, work->count, v_width, 1, NULL, work->v, v_width);
+        work->v_rows = work->v;
+        work->ldvr = v_width;
+    }
+    clear(work->d_k, work->count * work->ldq);
+    clear(work->d_v, work->count * work->ldv);
+    clear(work->d_key_bias, work->count);
+    clear(work->d_rel, (BACKWARD_KEYS + TILE_QUERIES) * work->ldq);
+    clear(work->d_bias, BACKWARD_KEYS + TILE_QUERIES);
+    work->rel_begin = BACKWARD_KEYS + TILE_QUERIES;
+    work->rel_end = 0;
+    for (int64_t g = 0; g < group; g++) {
+        shared_sums *sums = &work->shared[g];
+        clear(sums->content_bias, work->ldq);
+        clear(sums->position_bias, work->ldq);
+        clear(sums->edge_rel, 2 * work->ldq);
+        sums->edge_bias[0] = sums->edge_bias[1] = 0;
+        sums->head_scale = 0;
+    }
+}
+
+/* Adds the chunk's gradients of keys and values to the caller's. */
+static void flush_keys(const backward_work *work, const backward_task *task)
+{
+    const lh_attention_source *source = &work->args->source[task->s];
+    for (int64_t r = 0; source->d_k.data && r < work->count; r++) {
+        add_to(lane_row(&source->d_k, task->b, task->kv_head, work->key + r), work->d_k + r * work->ldq,
+               work->args->qk_width, 1);
+    }
+    for (int64_t r = 0; source->d_v.data && r < work->count; r++) {
+        add_to(lane_row(&source->d_v, task->b, task->kv_head, work->key + r), work->d_v + r * work->ldv,
+               work->args->v_width, 1);
+    }
+}
+
+static void flush_key_bias(backward_work *work, const backward_task *task, int64_t h)
+{
+    const lh_attention_source *source = &work->args->source[task->s];
+    if (source->d_key_bias) {
+        add_to((float *)source->d_key_bias + task->b * source->key_bias_batch + h * source->key_bias_head +
+                   work->key,
+               work->d_key_bias, work->count, 1);
+        clear(work->d_key_bias, work->count);
+    }
+}
+
+static void backward_task_run(backward_work *work, const backward_order *order, backward_task *task,
+                              const float *shift)
+{
+    const lh_attention_args *args = work->args;
+    const lh_attention_source *source = &args->source[task->s];
+    int64_t group = args->heads / args->kv_heads, run = backward_run_keys(source);
+    int64_t tiles = (args->q_len + TILE_QUERIES - 1) / TILE_QUERIES;
+    backward_chunk_start(work, task, order->chunk_keys[task->s]);
+    int64_t first = lh_attention_max(0, work->key - source->offset + source->min_distance);
+    int64_t last =
+        lh_attention_min(args->q_len - 1, work->key + work->count - 1 - source->offset + source->max_distance);
+    for (int64_t g = 0; g < group && first <= last; g++) {
+        int64_t h = task->kv_head * group + g;
+        for (int64_t t = first / TILE_QUERIES; t <= last / TILE_QUERIES; t++) {
+            order_enter(order, task, g * tiles + t);
+            backward_tile_start(work, task->b, h, t * TILE_QUERIES, task->s, shift);
+            for (int64_t at = 0; at < work->count; at += run) {
+                backward_run(work, at, lh_attention_min(run, work->count - at));
+            }
+            backward_tile_end(work);
+        }
+        flush_key_bias(work, task, h);
+    }
+    order_wait_all(order, task);
+    flush_keys(work, task);
+    flush_shared(work, task);
+    order_end(order, task);
+}
+
+/* shift[lane] = d_out . out - d_lse for every query of every head. */
+static void backward_shifts(lh_exec *exec, const lh_attention_args *args, float *shift)
+{
+    int64_t lanes = args->batch * args->heads * args->q_len;
+#pragma omp parallel for schedule(static) num_threads(lanes > 256 ? exec->threads : 1)
+    for (int64_t at = 0; at < lanes; at++) {
+        int64_t i = at % args->q_len, h = at / args->q_len % args->heads, b = at / args->q_len / args->heads;
+        const float *out = lane_row(&args->out, b, h, i), *d_out = lane_row(&args->d_out, b, h, i);
+        vector sum = v_zero();
+        int64_t c = 0;
+        for (; c + LANES <= args->v_width; c += LANES) {
+            sum = v_fma(v_load(out + c), v_load(d_out + c), sum);
+        }
+        if (c < args->v_width) {
+            int64_t rest = args->v_width - c;
+            sum = v_fma(v_load_first(out + c, rest), v_load_first(d_out + c, rest), sum);
+        }
+        shift[at] = v_sum(sum) - (args->d_lse ? ((const float *)args->d_lse)[at] : 0);
+    }
+}
+
+static void backward_tiles(lh_exec *exec, const lh_attention_args *args)
+{
+    backward_work sized;
+    backward_order order;
+    order_start(&order, args);
+    int64_t tasks = order.chains * order.tasks;
+    size_t bytes = backward_parts(&sized, args, NULL);
+    parts p = {0};
+    take_floats(&p, args->batch * args->heads * args->q_len);
+    take(&p, (size_t)(tasks + 1) * sizeof(atomic_llong));
+    for (int thread = 0; thread < exec->threads; thread++) {
+        if (!lh_scratch(exec, thread, bytes + (thread == 0 ? p.used : 0))) {
+            return;
+        }
+    }
+    p = (parts){.start = exec->scratch[0].data};
+    float *shift = take_floats(&p, args->batch * args->heads * args->q_len);
+    order.progress = take(&p, (size_t)(tasks + 1) * sizeof(atomic_llong));
+    order.next = order.progress + tasks;
+    for (int64_t i = 0; i <= tasks; i++) {
+        atomic_init(order.progress + i, 0);
+    }
+    backward_shifts(exec, args, shift);
+#pragma omp parallel num_threads(tasks > 1 ? exec->threads : 1)
+    {
+        backward_work work;
+        backward_task task;
+        int thread = omp_get_thread_num();
+        backward_parts(&work, args, (char *)exec->scratch[thread].data + (thread == 0 ? p.used : 0));
+        while (order_take(&order, &task)) {
+            backward_task_run(&work, &order, &task, shift);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* Who may add to a gradient, and when: the order of the backward tasks, which is the same for any number of
+ * threads.
+ *
+ * A task is a chunk of keys of one source for one batch entry and key/value head. It walks over the query tiles of
+ * the heads that share these keys and adds, tile by tile, to d_q and to the relative tables, so tasks over the same
+ * queries have to take turns. All tasks that add to a common place form a chain; those of one batch entry, head and
+ * source a stage of it. Task n of a stage may work on a tile once all earlier ones have left that tile: they follow
+ * each other like a wave, each on a tile of its own. Between stages, and within `serial` ones, a task waits until
+ * all earlier ones have ended. Tasks are taken in order, so whoever is waited for is at work or done, and nobody
+ * waits for ever. */
+#ifndef LH_KERNELS_ATTENTION_ORDER_H
+#define LH_KERNELS_ATTENTION_ORDER_H
+
+#include <sched.h>
+#include <stdatomic.h>
+
+typedef struct backward_order {
+    const lh_attention_args *args;
+    int64_t chains, tasks;                    /* tasks of one chain */
+    int64_t batch_in_chain, heads_in_chain;   /* how much of batch and kv_heads a chain spans */
+    int64_t cycle;                            /* tasks for one batch entry and head: all sources */
+    int64_t chunks[LH_ATTENTION_MAX_SOURCES]; /* tasks of each source */
+    int64_t chunk_keys[LH_ATTENTION_MAX_SOURCES];
+    bool serial[LH_ATTENTION_MAX_SOURCES];
+    atomic_llong *progress; /* [chains][tasks]: the step a task works on; all before it are done */
+    atomic_llong *next;     /* the next task to be taken */
+} backward_order;
+
+typedef struct backward_task {
+    int64_t chain, position, b, kv_head, chunk;
+    int s;
+    int64_t ended; /* tasks of the chain before this position are known to have ended */
+} backward_task;
+
+#define TASK_ENDED INT64_MAX
+
+static void order_start(backward_order *order, const lh_attention_args *args)
+{
+    bool across_batch, across_heads;
+    lh_attention_shares(args, &across_batch, &across_heads);
+    order->args = args;
+    order->batch_in_chain = across_batch ? args->batch : 1;
+    order->heads_in_chain = across_heads ? args->kv_heads : 1;
+    order->chains = args->batch / order->batch_in_chain * (args->kv_heads / order->heads_in_chain);
+    order->cycle = 0;
+    for (int s = 0; s < args->source_count; s++) {
+        const lh_attention_source *source = &args->source[s];
+        bool tables = source->d_rel_k || source->d_distance_bias;
+        bool same_rel = source->d_rel_k && source->rel_k_head == 0, same_q = args->d_q.data && args->d_q.head == 0;
+        order->serial[s] =
+            (tables && source->rel_step < 0) || ((same_rel || same_q) && args->heads > args->kv_heads);
+        order->chunk_keys[s] = backward_run_keys(source) * CHUNK_RUNS;
+        order->chunks[s] = (source->k_len + order->chunk_keys[s] - 1) / order->chunk_keys[s];
+        order->cycle += order->chunks[s];
+    }
+    order->tasks = order->cycle * order->batch_in_chain * order->heads_in_chain;
+}
+
+/* Takes the next task; false when none is left. */
+static bool order_take(const backward_order *order, backward_task *task)
+{
+    int64_t n = atomic_fetch_add(order->next, 1);
+    if (n >= order->chains * order->tasks) {
+        return false;
+    }
+    *task = (backward_task){.chain = n % order->chains, .position = n / order->chains};
+    int64_t place = task->position / order->cycle, head_chains = order->args->kv_heads / order->heads_in_chain;
+    task->b = task->chain / head_chains * order->batch_in_chain + place / order->heads_in_chain;
+    task->kv_head = task->chain % head_chains * order->heads_in_chain + place % order->heads_in_chain;
+    task->chunk = task->position % order->cycle;
+    while (task->chunk >= order->chunks[task->s]) {
+        task->chunk -= order->chunks[task->s++];
+    }
+    return true;
+}
+
+static void wait_past(atomic_llong *progress, int64_t step)
+{
+    for (int spins = 0; atomic_load_explicit(progress, memory_order_acquire) <= step; spins++) {
+        if (spins > 100) {
+            sched_yield();
+        } else {
+            _mm_pause();
+        }
+    }
+}
+
+/* Waits until all earlier tasks of the chain have ended. */
+static void order_wait_all(const backward_order *order, backward_task *task)
+{
+    atomic_llong *progress = order->progress + task->chain * order->tasks;
+    for (; task->ended < task->position; task->ended++) {
+        wait_past(progress + task->ended, TASK_ENDED - 1);
+    }
+}
+
+/* Says that the task is done with all steps before this one, and waits until it may do this one. */
+static void order_enter(const backward_order *order, backward_task *task, int64_t step)
+{
+    atomic_llong *progress = order->progress + task->chain * order->tasks;
+    atomic_store_explicit(progress + task->position, step, memory_order_release);
+    if (order->serial[task->s]) {
+        order_wait_all(order, task);
+        return;
+    }
+    int64_t first = task->position - task->chunk; /* of this stage */
+    for (; task->ended < first; task->ended++) {
+        wait_past(progress + task->ended, TASK_ENDED - 1);
+    }
+    for (int64_t other = task->ended; other < task->position; other++) {
+        wait_past(progress + other, step);
+    }
+    while (task->ended < task->position &&
+           atomic_load_explicit(progress + task->ended, memory_order_acquire) == TASK_ENDED) {
+        task->ended++;
+    }
+}
+
+static void order_end(const backward_order *order, const backward_task *task)
+{
+    atomic_store_explicit(order->progress + task->chain * order->tasks + task->position, TASK_ENDED,
+                          memory_order_release);
+}
+
+#endif
