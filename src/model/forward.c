@@ -303,6 +303,15 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
     } else if (c->positions == LH_POSITIONS_RELATIVE && c->position_dropout > 0.0) {
         sinusoids = lh_dropout(context, model->sinusoids, c->position_dropout, 1);
     }
+    /* Layers that run again in the backward pass read these once more, when the scope below has ended. */
+    if (model->checkpoint_layers && context->recording && !lh_op_stopped(context)) {
+        if (positions) {
+            lh_pin(positions);
+        }
+        if (sinusoids != model->sinusoids) {
+            lh_pin(sinusoids);
+        }
+    }
     lh_tensor *auxiliary = NULL;
     for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
         layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
