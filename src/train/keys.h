@@ -1,0 +1,57 @@
+/* The recipe keys of training: [data], [train] and [eval], and what they mean together. */
+#ifndef LH_TRAIN_KEYS_H
+#define LH_TRAIN_KEYS_H
+
+#include "data/stream.h"
+#include "formats/recipe.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+/* The unit in which people compare losses. */
+typedef enum lh_loss_unit {
+    LH_UNIT_AUTO,               /* from the tokenizer */
+    LH_UNIT_BITS_PER_BYTE,      /* nats / bytes / ln 2 */
+    LH_UNIT_BITS_PER_CHARACTER, /* nats / characters / ln 2 */
+    LH_UNIT_WORD_PERPLEXITY,    /* exp(nats / words) */
+    LH_UNIT_NATS,               /* nats / tokens */
+} lh_loss_unit;
+
+/* Everything but [model] and [memory], parsed. Strings belong to the recipe. */
+typedef struct lh_train_config {
+    const char *path, *tokenizer, *validation_path;
+    lh_token_stream_layout layout;
+    bool reset_at_document, shuffle;
+    int64_t batch;
+
+    int64_t steps, tokens; /* budgets; 0: none */
+    double minutes;
+    lh_optimizer_options optimizer;
+    lh_schedule schedule;
+    int64_t accumulate;           /* parts that the lanes of a step are computed in, one after another */
+    int64_t period, period_after; /* from iteration period_after on, one update for `period` segments */
+    int64_t unroll;               /* segments of one graph */
+    bool keep_graph;              /* gradients flow between them */
+    bool recompute;
+    uint64_t seed;
+    int threads;
+    int64_t log_every, checkpoint_every, keep, eval_every, eval_tokens, eval_batch;
+    const char *eval_split;
+    lh_loss_unit unit;
+} lh_train_config;
+
+/* A recipe over the whole schema, the models' and the memories' included, with all presets: to be read into. */
+lh_status lh_train_recipe_create(lh_recipe **recipe, lh_error *error);
+
+/* Reads and checks a resolved recipe. */
+lh_status lh_train_config_read(lh_train_config *config, const lh_recipe *recipe, lh_error *error);
+
+/* May this key change when a run goes on? Budgets, logging, evaluation and threads may: what was computed before
+ * stays what it was. data.path may, so that data can move; that it is the same data is checked in another way. */
+bool lh_train_key_free(const char *section, const char *key);
+
+/* Compares two resolved recipes of one schema. LH_E_CONFIG names the first key that is not free and differs, with
+ * both values. */
+lh_status lh_train_recipe_same(const lh_recipe *run, const lh_recipe *wanted, const char *run_name,
+                               lh_error *error);
+
+#endif
