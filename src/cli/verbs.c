@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 const lh_verb *const lh_verbs[] = {
+    &lh_verb_info,
     &lh_verb_help,
     &lh_verb_completion,
     &lh_verb_man,
