@@ -472,8 +472,11 @@ static void test_kills(void **state)
     (void)state;
     const char *library = make_library(), *bpe = make_bpe();
     char first[160], out[160];
-    lh_prepare_options options = {
-        .input = {.split = "8/2/2", .by = "bytes"}, .tokenizer = bpe, .checkpoint_bytes = 1, .shard_bytes = 20000, .threads = 1};
+    lh_prepare_options options = {.input = {.split = "8/2/2", .by = "bytes"},
+                                  .tokenizer = bpe,
+                                  .checkpoint_bytes = 1,
+                                  .shard_bytes = 20000,
+                                  .threads = 1};
     prepare_ok(library, sibling(first, "kill-never"), &options, NULL);
     sibling(out, "kill-calls");
     stopper stop = {.kill = true};
