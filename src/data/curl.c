@@ -18,8 +18,13 @@ lh_status lh_curl_load(lh_curl *curl, lh_error *error)
         {"curl_easy_getinfo", offsetof(lh_curl, easy_getinfo)},
         {"curl_easy_perform", offsetof(lh_curl, easy_perform)},
         {"curl_easy_strerror", offsetof(lh_curl, easy_strerror)},
-        {"curl_slist_append", offsetof(lh_curl, slist_append)},
-        {"curl_slist_free_all", offsetof(lh_curl, slist_free_all)},
+        {"curl_multi_init", offsetof(lh_curl, multi_init)},
+        {"curl_multi_cleanup", offsetof(lh_curl, multi_cleanup)},
+        {"curl_multi_add_handle", offsetof(lh_curl, multi_add_handle)},
+        {"curl_multi_remove_handle", offsetof(lh_curl, multi_remove_handle)},
+        {"curl_multi_perform", offsetof(lh_curl, multi_perform)},
+        {"curl_multi_poll", offsetof(lh_curl, multi_poll)},
+        {"curl_multi_info_read", offsetof(lh_curl, multi_info_read)},
     };
     *curl = (lh_curl){0};
     void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);

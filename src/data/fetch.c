@@ -4,9 +4,9 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "data/curl.h"
 #include "data/digest.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,6 +38,7 @@ typedef struct fetcher {
     const lh_fetch_item *items;
     size_t count, next, complete;
     lh_fetch_options options;
+    lh_curl curl;
     CURLM *multi;
     transfer *transfers; /* [options.parallel] */
     uint64_t received;
@@ -51,7 +52,7 @@ static size_t on_body(char *bytes, size_t unit, size_t size, void *data)
     transfer *t = data;
     size *= unit;
     long code = 0;
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
+    (void)t->fetcher->curl.easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     if (code != 200 && code != 206) {
         return size; /* the page that explains an error */
     }
@@ -133,9 +134,10 @@ static size_t on_header(char *bytes, size_t unit, size_t size, void *data)
 static lh_status set_up(transfer *t, lh_error *error)
 {
     CURL *easy = t->easy;
-    curl_easy_reset(easy);
+    const lh_curl *curl = &t->fetcher->curl;
+    curl->easy_reset(easy);
     CURLcode code = CURLE_OK;
-#define LH_SET(option, value) code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value)
+#define LH_SET(option, value) code = code != CURLE_OK ? code : curl->easy_setopt(easy, option, value)
     LH_SET(CURLOPT_URL, t->item->url);
     LH_SET(CURLOPT_PROTOCOLS_STR, "http,https");
     LH_SET(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -164,13 +166,13 @@ static lh_status set_up(transfer *t, lh_error *error)
     t->attempt_start = t->offset;
     return code == CURLE_OK
                ? LH_OK
-               : lh_fail(error, LH_E_ARGUMENT, "cannot fetch %s: %s", t->item->url, curl_easy_strerror(code));
+               : lh_fail(error, LH_E_ARGUMENT, "cannot fetch %s: %s", t->item->url, curl->easy_strerror(code));
 }
 
 static lh_status launch(fetcher *f, transfer *t)
 {
     LH_TRY(set_up(t, f->error));
-    if (curl_multi_add_handle(f->multi, t->easy) != CURLM_OK) {
+    if (f->curl.multi_add_handle(f->multi, t->easy) != CURLM_OK) {
         return lh_fail(f->error, LH_E_INTERNAL, "cannot start to fetch %s", t->item->url);
     }
     t->running = true;
@@ -310,7 +312,7 @@ static lh_status retry(fetcher *f, transfer *t, long code)
     }
     double pause = f->options.pause > 0 ? f->options.pause : 0.5;
     curl_off_t asked = 0;
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &asked);
+    (void)t->fetcher->curl.easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &asked);
     for (int i = 1; i < t->failures && pause < 30; i++) {
         pause *= 2;
     }
@@ -339,7 +341,7 @@ static bool may_pass(CURLcode result, long code)
 static lh_status finish_attempt(fetcher *f, transfer *t, CURLcode result)
 {
     long code = 0;
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
+    (void)t->fetcher->curl.easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &code);
     t->running = false;
     if (t->written != LH_OK) {
         return t->written;
@@ -362,7 +364,7 @@ static lh_status finish_attempt(fetcher *f, transfer *t, CURLcode result)
         return lh_fail(f->error, LH_E_NETWORK, "cannot fetch %s: the server answers %ld", t->item->url, code);
     }
     return lh_fail(f->error, LH_E_NETWORK, "cannot fetch %s: %s", t->item->url,
-                   *t->reason ? t->reason : curl_easy_strerror(result));
+                   *t->reason ? t->reason : f->curl.easy_strerror(result));
 }
 
 /* ---- all of them ---- */
@@ -406,15 +408,15 @@ static lh_status collect(fetcher *f)
 {
     CURLMsg *message;
     int left;
-    while ((message = curl_multi_info_read(f->multi, &left))) {
+    while ((message = f->curl.multi_info_read(f->multi, &left))) {
         if (message->msg != CURLMSG_DONE) {
             continue;
         }
         transfer *t = NULL;
         CURLcode result = message->data.result;
         CURL *easy = message->easy_handle;
-        (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
-        (void)curl_multi_remove_handle(f->multi, easy);
+        (void)f->curl.easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+        (void)f->curl.multi_remove_handle(f->multi, easy);
         LH_TRY(finish_attempt(f, t, result));
     }
     return LH_OK;
@@ -461,11 +463,11 @@ static lh_status run(fetcher *f)
         if (!busy) {
             return LH_OK;
         }
-        if (curl_multi_perform(f->multi, &running) != CURLM_OK) {
+        if (f->curl.multi_perform(f->multi, &running) != CURLM_OK) {
             return lh_fail(f->error, LH_E_NETWORK, "the network library fails");
         }
         LH_TRY(collect(f));
-        if (curl_multi_poll(f->multi, NULL, 0, milliseconds_to_wait(f), NULL) != CURLM_OK) {
+        if (f->curl.multi_poll(f->multi, NULL, 0, milliseconds_to_wait(f), NULL) != CURLM_OK) {
             return lh_fail(f->error, LH_E_NETWORK, "the network library fails");
         }
     }
@@ -473,13 +475,13 @@ static lh_status run(fetcher *f)
 
 static lh_status prepare(fetcher *f)
 {
-    f->multi = curl_multi_init();
+    f->multi = f->curl.multi_init();
     f->transfers = lh_heap_alloc((size_t)f->options.parallel * sizeof *f->transfers);
     if (!f->multi || !f->transfers) {
         return lh_fail(f->error, LH_E_MEMORY, "no memory for %d downloads", f->options.parallel);
     }
     for (int i = 0; i < f->options.parallel; i++) {
-        f->transfers[i] = (transfer){.fetcher = f, .fd = -1, .easy = curl_easy_init()};
+        f->transfers[i] = (transfer){.fetcher = f, .fd = -1, .easy = f->curl.easy_init()};
         if (!f->transfers[i].easy) {
             return lh_fail(f->error, LH_E_MEMORY, "no memory for %d downloads", f->options.parallel);
         }
@@ -493,26 +495,23 @@ lh_status lh_fetch(const lh_fetch_item *items, size_t count, const lh_fetch_opti
     if (f.options.parallel < 1) {
         f.options.parallel = 1;
     }
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
-        return lh_fail(error, LH_E_NETWORK, "the network library cannot be used");
-    }
+    LH_TRY(lh_curl_load(&f.curl, error));
     lh_status status = prepare(&f);
     if (status == LH_OK) {
         status = run(&f);
     }
     for (int i = 0; f.transfers && i < f.options.parallel; i++) {
         if (f.transfers[i].easy) {
-            (void)curl_multi_remove_handle(f.multi, f.transfers[i].easy);
-            curl_easy_cleanup(f.transfers[i].easy);
+            (void)f.curl.multi_remove_handle(f.multi, f.transfers[i].easy);
+            f.curl.easy_cleanup(f.transfers[i].easy);
         }
         if (f.transfers[i].fetcher) {
             release(&f.transfers[i]);
         }
     }
     if (f.multi) {
-        (void)curl_multi_cleanup(f.multi);
+        (void)f.curl.multi_cleanup(f.multi);
     }
     lh_heap_free(f.transfers);
-    curl_global_cleanup();
     return status;
 }
