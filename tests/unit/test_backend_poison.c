@@ -3,8 +3,8 @@
 #include "cases_attention.h"
 #include "cases_basic.h"
 #include "cases_layers.h"
+#include "op_model.h"
 #include "poison_backend.h"
-#include "tiny_model.h"
 
 #include <setjmp.h>
 #include <signal.h>

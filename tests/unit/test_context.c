@@ -1,7 +1,7 @@
 /* The context and the tape: scopes, memory in the backward pass, no allocation in a steady loop, recomputation,
  * faults, threads, accumulated gradients. */
 #include "autograd/context.h"
-#include "tiny_model.h"
+#include "op_model.h"
 
 static const tiny_sizes small_sizes = {.batch = 2,
                                        .length = 6,

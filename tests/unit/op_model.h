@@ -1,7 +1,7 @@
 /* A small transformer written straight with ops, for tests of what surrounds them: memory, threads, faults,
  * recomputation, other backends. */
-#ifndef LH_TESTS_TINY_MODEL_H
-#define LH_TESTS_TINY_MODEL_H
+#ifndef LH_TESTS_OP_MODEL_H
+#define LH_TESTS_OP_MODEL_H
 
 #include "gradcheck.h"
 
