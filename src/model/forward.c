@@ -173,9 +173,9 @@ static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, co
         h = lh_gated(context, h, c->activation);
     } else if (c->hidden_dropout > 0.0 && context->training) {
         h = lh_dropout(context, lh_bias_activation(context, h, p->up_bias, LH_IDENTITY), c->hidden_dropout, 1);
-        h = lh_bias_activation(context, h, NULL, c->activation);
+        return lh_activation_linear(context, h, NULL, c->activation, p->down, p->down_bias);
     } else {
-        h = lh_bias_activation(context, h, p->up_bias, c->activation);
+        return lh_activation_linear(context, h, p->up_bias, c->activation, p->down, p->down_bias);
     }
     return lh_linear(context, h, p->down, p->down_bias);
 }

@@ -56,6 +56,10 @@ lh_tensor *lh_mean_square_error(lh_context *context, lh_tensor *a, lh_tensor *b)
 
 /* y = x Wᵀ (+ bias): x [..., in], w [out, in], bias [out] or NULL -> [..., out]. */
 lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor *bias);
+/* f(x + bias) Wᵀ (+ out_bias): a bias_activation and a linear whose middle is made again in the backward pass
+ * instead of kept (ops/feed_forward.c). x [..., hidden], bias [hidden] or NULL, w [out, hidden]. */
+lh_tensor *lh_activation_linear(lh_context *context, lh_tensor *x, lh_tensor *bias, lh_function function,
+                                lh_tensor *w, lh_tensor *out_bias);
 /* Batched a [..., m, k] times b [..., k, n] (or its transpose [..., n, k] if transpose_b); leading sizes agree. */
 lh_tensor *lh_matmul(lh_context *context, lh_tensor *a, lh_tensor *b, bool transpose_b);
 

@@ -1,0 +1,177 @@
+/* Training and evaluation speed of a model beside the machine's GEMM peak, measured in the same run.
+ *
+ *   bench_train PRESET LANES STEPS [section.key=value ...]
+ *
+ * Each step is timed between two samples of the GEMM rate, so that a machine whose speed changes changes both.
+ * Prints one JSON object: medians of tokens per second, model flop rate and its share of the GEMM peak, and the
+ * peak of memory. */
+#include "base/progress.h"
+#include "kernels/table.h"
+#include "model/model.h"
+#include "support/bench_peak.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct bench {
+    lh_model *model;
+    lh_context *context;
+    lh_stream *stream;
+    int32_t *tokens, *targets;
+    double *weights;
+    lh_tensor **m, **v;
+    int64_t lanes, step;
+} bench;
+
+static void check(lh_status status, const lh_error *error)
+{
+    if (status != LH_OK) {
+        (void)fprintf(stderr, "bench_train: %s\n", error->message);
+        exit((int)status);
+    }
+}
+
+static void fill_tokens(bench *b)
+{
+    int64_t cells = b->lanes * b->model->config.segment;
+    for (int64_t i = 0; i < cells; i++) {
+        uint32_t word[4];
+        lh_philox(3, (uint64_t)b->step, (uint64_t)i, word);
+        b->tokens[i] = (int32_t)(word[0] % (uint32_t)b->model->config.vocab);
+        b->targets[i] = (int32_t)(word[1] % (uint32_t)b->model->config.vocab);
+        b->weights[i] = 1.0 / (double)cells;
+    }
+}
+
+static void train_step(bench *b)
+{
+    lh_context *context = b->context;
+    lh_forward forward;
+    lh_error error = {0};
+    context->recording = context->training = true;
+    fill_tokens(b);
+    lh_model_forward(context, b->model, b->stream, b->tokens, b->model->config.segment, &forward);
+    lh_tensor *loss = lh_model_loss(context, b->model, forward.hidden, b->targets, b->weights, NULL);
+    if (forward.auxiliary) {
+        loss = lh_add(context, loss, forward.auxiliary);
+    }
+    lh_backward(context, loss, 1.0);
+    b->step++;
+    for (int i = 0; i < b->model->parameters.count; i++) {
+        lh_tensor *p = b->model->parameters.items[i].tensor;
+        lh_adamw_args args = {.n = lh_tensor_count(p),
+                              .step = b->step,
+                              .lr = 1e-4,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8,
+                              .grad_scale = 1.0,
+                              .clear_grad = true,
+                              .param = lh_tensor_data(p),
+                              .grad = lh_tensor_data(p->grad),
+                              .m = lh_tensor_data(b->m[i]),
+                              .v = lh_tensor_data(b->v[i])};
+        lh_run(context, LH_KERNEL_ADAMW, LH_F32, &args);
+    }
+    lh_stream_commit(b->stream, context);
+    check(lh_context_status(context, &error), &error);
+    lh_context_reset(context);
+}
+
+static void evaluate_step(bench *b, lh_stream *stream)
+{
+    lh_forward forward;
+    lh_error error = {0};
+    b->context->recording = b->context->training = false;
+    lh_model_forward(b->context, b->model, stream, b->tokens, b->model->config.segment, &forward);
+    (void)lh_model_loss(b->context, b->model, forward.hidden, b->targets, NULL, NULL);
+    lh_stream_commit(stream, b->context);
+    check(lh_context_status(b->context, &error), &error);
+    lh_context_reset(b->context);
+}
+
+static void setup(bench *b, int count, char **arguments)
+{
+    lh_error error = {0};
+    lh_recipe *recipe;
+    size_t presets;
+    const lh_recipe_preset *list = lh_model_presets(&presets);
+    char preset[128];
+    check(lh_recipe_create(&recipe, lh_model_recipe_tables(), list, presets, &error), &error);
+    (void)snprintf(preset, sizeof preset, "preset=%s", arguments[0]);
+    check(lh_recipe_override(recipe, preset, &error), &error);
+    for (int i = 3; i < count; i++) {
+        check(lh_recipe_override(recipe, arguments[i], &error), &error);
+    }
+    check(lh_recipe_resolve(recipe, &error), &error);
+    int64_t vocab = lh_recipe_integer(recipe, "model.vocab");
+    check(lh_model_create(&b->model, recipe, vocab ? vocab : 256, lh_backend_cpu(), LH_F32, &error), &error);
+    lh_recipe_free(recipe);
+    check(lh_parameters_initialise(&b->model->parameters, 1, &error), &error);
+    check(lh_parameters_want_grads(&b->model->parameters, ~0u, &error), &error);
+    check(lh_context_create(&b->context, lh_backend_cpu(), 0, &error), &error);
+    check(lh_stream_create(&b->stream, b->model, b->lanes, false, &error), &error);
+    int n = b->model->parameters.count;
+    size_t cells = (size_t)(b->lanes * b->model->config.segment);
+    b->m = lh_heap_alloc(sizeof *b->m * (size_t)n);
+    b->v = lh_heap_alloc(sizeof *b->v * (size_t)n);
+    b->tokens = lh_heap_alloc(sizeof *b->tokens * cells);
+    b->targets = lh_heap_alloc(sizeof *b->targets * cells);
+    b->weights = lh_heap_alloc(sizeof *b->weights * cells);
+    for (int i = 0; i < n; i++) {
+        lh_tensor *p = b->model->parameters.items[i].tensor;
+        check(lh_tensor_create(&b->m[i], p->storage->backend, LH_F32, p->ndim, p->shape, "m", &error), &error);
+        check(lh_tensor_create(&b->v[i], p->storage->backend, LH_F32, p->ndim, p->shape, "v", &error), &error);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4) {
+        (void)fprintf(stderr, "usage: bench_train PRESET LANES STEPS [section.key=value ...]\n");
+        return 2;
+    }
+    bench b = {.lanes = atoll(argv[2])};
+    int steps = atoi(argv[3]);
+    setup(&b, argc - 1, argv + 1);
+    train_step(&b);
+    train_step(&b); /* memories and the pool are warm */
+    double *train = malloc(sizeof *train * (size_t)steps), *share = malloc(sizeof *share * (size_t)steps);
+    double *evaluation = malloc(sizeof *evaluation * (size_t)steps), *peaks = malloc(sizeof *peaks * (size_t)steps);
+    double tokens = (double)(b.lanes * b.model->config.segment);
+    double flop =
+        tokens * 3.0 * (2.0 * (double)lh_model_active_parameters(b.model) + lh_model_attention_flops(b.model));
+    uint64_t allocations = 0;
+    double before = bench_peak(b.context);
+    for (int i = 0; i < steps; i++) {
+        uint64_t a = lh_heap_allocations();
+        double start = lh_now();
+        train_step(&b);
+        train[i] = lh_now() - start;
+        allocations += lh_heap_allocations() - a;
+        double after = bench_peak(b.context);
+        peaks[i] = 0.5 * (before + after);
+        share[i] = flop / train[i] / peaks[i];
+        before = after;
+    }
+    size_t train_peak = lh_heap_peak_bytes();
+    lh_stream *stream;
+    lh_error error = {0};
+    check(lh_stream_create(&stream, b.model, b.lanes, false, &error), &error);
+    for (int i = 0; i < steps; i++) {
+        double start = lh_now();
+        evaluate_step(&b, stream);
+        evaluation[i] = lh_now() - start;
+    }
+    double t = bench_median(train, steps), e = bench_median(evaluation, steps);
+    (void)printf(
+        "{\"preset\": \"%s\", \"lanes\": %lld, \"segment\": %lld, \"train_tokens_per_s\": %.1f, "
+        "\"eval_tokens_per_s\": %.1f, \"eval_over_train\": %.3f, \"train_gflops\": %.1f, \"gemm_gflops\": %.1f, "
+        "\"share_of_gemm\": %.3f, \"heap_peak_mb\": %.1f, \"resident_peak_mb\": %.1f, "
+        "\"heap_allocations_per_step\": %.2f}\n",
+        argv[1], (long long)b.lanes, (long long)b.model->config.segment, tokens / t, tokens / e, t / e,
+        flop / t / 1e9, bench_median(peaks, steps) / 1e9, bench_median(share, steps), (double)train_peak / 1e6,
+        bench_resident_peak() / 1e6, (double)allocations / steps);
+    return 0;
+}
