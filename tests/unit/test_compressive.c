@@ -441,8 +441,15 @@ static void gradients_equal_differences(void **state)
         {"model.positions=learned", "model.tied=false", NULL},
         {"model.positions=sinusoidal", "model.cutoffs=3,6", "model.band_divisor=2"}};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        const char *arguments[] = {COMPRESSIVE,  "memory.length=8", "memory.compressed=6", "memory.rate=2",
-                                   others[i][0], others[i][1],      others[i][2],          NULL};
+        const char *arguments[] = {COMPRESSIVE,
+                                   "memory.length=8",
+                                   "memory.compressed=6",
+                                   "memory.rate=2",
+                                   "model.activation=gelu", /* no kinks where a difference could straddle one */
+                                   others[i][0],
+                                   others[i][1],
+                                   others[i][2],
+                                   NULL};
         check_differences(arguments, others[i][0]);
     }
 }
