@@ -111,13 +111,17 @@ void lh_optimizer_free(lh_optimizer *optimizer)
 
 lh_tensor *lh_optimizer_state(const lh_optimizer *optimizer, int index, char name[LH_OPTIMIZER_NAME_SIZE])
 {
-    static const char *const kinds[] = {"first", "second", "row", "column"};
+    /* Names tell the optimizers' states apart, so that one is never taken for another's. */
+    static const char *const kinds[][4] = {[LH_OPTIMIZER_ADAMW] = {"first", "second", "", ""},
+                                           [LH_OPTIMIZER_ADAFACTOR] = {"update", "square", "row", "column"},
+                                           [LH_OPTIMIZER_SGD] = {"momentum", "", "", ""}};
     for (int i = 0; i < optimizer->parameters->count; i++) {
         const lh_optimizer_slot *slot = &optimizer->slots[i];
         lh_tensor *const tensors[] = {slot->first, slot->second, slot->row, slot->column};
         for (int kind = 0; kind < 4; kind++) {
             if (tensors[kind] && index-- == 0) {
-                (void)snprintf(name, LH_OPTIMIZER_NAME_SIZE, "%s.%s", slot->parameter->name, kinds[kind]);
+                (void)snprintf(name, LH_OPTIMIZER_NAME_SIZE, "%s.%s", slot->parameter->name,
+                               kinds[optimizer->options.kind][kind]);
                 return tensors[kind];
             }
         }

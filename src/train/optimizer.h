@@ -66,7 +66,7 @@ lh_status lh_optimizer_step(lh_optimizer *optimizer, lh_context *context, double
                             lh_gradient_norms *norms, lh_error *error);
 
 /* The state tensors one after another: index 0, 1, ... until NULL. The name,
- * "<parameter>.<first|second|row|column>", is written to `name`. */
+ * "<parameter>.<first|second|..>", is written to `name`. */
 #define LH_OPTIMIZER_NAME_SIZE 112
 lh_tensor *lh_optimizer_state(const lh_optimizer *optimizer, int index, char name[LH_OPTIMIZER_NAME_SIZE]);
 

@@ -341,7 +341,7 @@ static void state_has_names(void **state)
     o.beta1 = 0;
     lh_optimizer *optimizer;
     assert_int_equal(lh_optimizer_create(&optimizer, &b.list, &o, &b.error), LH_OK);
-    static const char *const names[] = {"matrix.row", "matrix.column", "vector.second", "squeeze.second"};
+    static const char *const names[] = {"matrix.row", "matrix.column", "vector.square", "squeeze.square"};
     static const int64_t counts[] = {ROWS, COLUMNS, VECTOR, VECTOR};
     char name[LH_OPTIMIZER_NAME_SIZE];
     for (int i = 0; i < 4; i++) {
