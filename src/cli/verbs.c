@@ -2,10 +2,13 @@
 
 #include <stddef.h>
 
+/* clang-format off */
 const lh_verb *const lh_verbs[] = {
+    &lh_verb_train,
     &lh_verb_info,
     &lh_verb_help,
     &lh_verb_completion,
     &lh_verb_man,
     NULL,
 };
+/* clang-format on */

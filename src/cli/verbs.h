@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
+extern const lh_verb lh_verb_train;
 extern const lh_verb lh_verb_info;
 extern const lh_verb lh_verb_help;
 extern const lh_verb lh_verb_completion;

@@ -12,8 +12,11 @@ static const lh_recipe_key data_keys[] = {
      "a prepared data set (a folder), or text: a file, plain or compressed, or a folder of them"},
     {"data", "validation_path", LH_RECIPE_STRING, "", 0, 0, NULL, NULL,
      "another data set or text for evaluation during training; empty: the data set's own validation split"},
-    {"data", "tokenizer", LH_RECIPE_STRING, "bytes", 0, 0, NULL, NULL,
-     "tokenizer for text that is not prepared: bytes, or a tokenizer.json (a prepared data set has its own)"},
+    {"data", "split", LH_RECIPE_CHOICE, "train", 0, 0, "train|validation|test", NULL, "split that is trained on"},
+    {"data", "tokenizer", LH_RECIPE_STRING, "auto", 0, 0, NULL, NULL,
+     "tokenizer for text that is not prepared: bytes, words, characters or a tokenizer.json; auto: words for "
+     "WikiText, "
+     "else bytes (a prepared data set has its own)"},
     {"data", "layout", LH_RECIPE_CHOICE, "lanes", 0, 0, "lanes|documents|crops", NULL,
      "lanes: the text cut into batch pieces, each read from end to end; documents: each lane reads whole documents "
      "one "
@@ -216,6 +219,7 @@ lh_status lh_train_config_read(lh_train_config *c, const lh_recipe *recipe, lh_e
     static const char *const units[] = {"auto", "bpb", "bpc", "word-ppl", "nats", NULL};
     *c = (lh_train_config){0};
     c->path = lh_recipe_string(recipe, "data.path");
+    c->split = lh_recipe_string(recipe, "data.split");
     c->tokenizer = lh_recipe_string(recipe, "data.tokenizer");
     c->validation_path = lh_recipe_string(recipe, "data.validation_path");
     c->layout = (lh_token_stream_layout)choice(recipe, "data.layout", layouts);

@@ -18,7 +18,7 @@ typedef enum lh_loss_unit {
 
 /* Everything but [model] and [memory], parsed. Strings belong to the recipe. */
 typedef struct lh_train_config {
-    const char *path, *tokenizer, *validation_path;
+    const char *path, *split, *tokenizer, *validation_path;
     lh_token_stream_layout layout;
     bool reset_at_document, shuffle;
     int64_t batch;

@@ -85,6 +85,7 @@ lh_status lh_training_create(lh_training **training, const lh_recipe *recipe, co
         return lh_fail(error, LH_E_MEMORY, "no memory for a training");
     }
     fresh->source = *source;
+    fresh->marks = (lh_train_marks){.best_step = -1, .evaluated = -1, .best = NAN, .validation = NAN, .loss = NAN};
     lh_status status = lh_train_config_read(&fresh->config, recipe, error);
     if (status == LH_OK) {
         status = build(fresh, recipe, backend, dtype, error);

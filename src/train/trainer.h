@@ -20,6 +20,14 @@ typedef struct lh_train_source {
     int64_t vocab;
 } lh_train_source;
 
+/* What the caller notes about the run, so that a checkpoint carries it: all in the caller's unit. */
+typedef struct lh_train_marks {
+    int64_t best_step, evaluated; /* iterations; -1: none */
+    double best, validation, loss;
+    double rate; /* of the last update */
+    lh_gradient_norms norms;
+} lh_train_marks;
+
 typedef struct lh_training {
     lh_train_config config;
     lh_train_source source;
@@ -39,6 +47,7 @@ typedef struct lh_training {
     int64_t tokens;        /* targets scored */
     double seconds;        /* spent training, by the caller's clock */
     lh_loss_sums interval; /* since the caller last cleared it: what a line of metrics is made of */
+    lh_train_marks marks;
 } lh_training;
 
 /* One iteration: a segment of every lane (or `unroll` of them). */

@@ -1,0 +1,245 @@
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/internal.h"
+#include "cli/verbs.h"
+#include "model/config.h"
+#include "train/run.h"
+#include "train/units.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_preset(const char *name)
+{
+    size_t count;
+    const lh_recipe_preset *presets = lh_model_presets(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(presets[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first operand: a file, or the name of a preset. */
+static lh_status read_base(lh_recipe *recipe, const char *base, lh_error *error)
+{
+    if (lh_file_exists(base)) {
+        return lh_recipe_read(recipe, base, error);
+    }
+    if (is_preset(base)) {
+        char argument[256];
+        (void)snprintf(argument, sizeof argument, "preset=%.200s", base);
+        return lh_recipe_override(recipe, argument, error);
+    }
+    const char *names[128];
+    size_t count;
+    const lh_recipe_preset *presets = lh_model_presets(&count);
+    count = count < 128 ? count : 128;
+    for (size_t i = 0; i < count; i++) {
+        names[i] = presets[i].name;
+    }
+    const char *nearest = lh_nearest_name(base, names, count);
+    return lh_fail(error, LH_E_ARGUMENT, "there is no recipe file and no preset '%s'%s%s%s", base,
+                   nearest ? "; did you mean '" : " (longhand train --list-presets lists the presets)",
+                   nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+/* Makes the value of a key that names a file absolute, so that the run goes on from any folder. */
+static lh_status make_absolute(lh_recipe *recipe, const char *key, lh_error *error)
+{
+    const char *value = lh_recipe_string(recipe, key);
+    char *full = value[0] ? realpath(value, NULL) : NULL;
+    if (!full || strcmp(full, value) == 0) {
+        free(full);
+        return LH_OK; /* what is not there is reported by whoever opens it */
+    }
+    lh_string argument = {0};
+    lh_string_print(&argument, "%s=%s", key, full);
+    lh_status status = argument.failed ? lh_fail(error, LH_E_MEMORY, "no memory for the path of %s", value)
+                                       : lh_recipe_override(recipe, argument.data, error);
+    lh_string_free(&argument);
+    free(full);
+    return status;
+}
+
+static lh_status add_overrides(lh_recipe *recipe, const lh_command *command, lh_error *error)
+{
+    for (int i = 1; i < lh_command_operand_count(command); i++) {
+        LH_TRY(lh_recipe_override(recipe, lh_command_operand(command, i), error));
+    }
+    LH_TRY(lh_recipe_resolve(recipe, error));
+    if (strcmp(lh_recipe_string(recipe, "data.path"), "-") == 0) {
+        return lh_recipe_reject(
+            recipe, "data.path", error,
+            "cannot be read again when the run goes on; prepare it first (longhand data prepare)");
+    }
+    LH_TRY(make_absolute(recipe, "data.path", error));
+    LH_TRY(make_absolute(recipe, "data.validation_path", error));
+    LH_TRY(make_absolute(recipe, "data.tokenizer", error));
+    return lh_recipe_resolve(recipe, error);
+}
+
+static bool interrupted(void *user)
+{
+    (void)user;
+    return lh_signals_pending() != 0;
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static lh_status print_json(const lh_run_report *r, const char *directory, lh_error *error)
+{
+    json_t *root =
+        json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "run", directory, "finished",
+                  r->finished, "resumed", r->resumed, "step", (json_int_t)r->step, "tokens", (json_int_t)r->tokens,
+                  "parameters", (json_int_t)r->parameters, "seconds", number(r->seconds), "tokens_per_second",
+                  number(r->tokens_per_second), "unit", lh_loss_unit_name(r->unit), "loss", number(r->loss),
+                  "validation", number(r->validation), "best", number(r->best), "best_step",
+                  r->best_step >= 0 ? json_integer(r->best_step) : json_null());
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    lh_status status = text ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory for the summary");
+    if (text) {
+        (void)puts(text);
+    }
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+static void print_summary(const lh_run_report *r, const char *directory)
+{
+    char tokens[40], speed[40], duration[40];
+    const char *unit = lh_loss_unit_short(r->unit);
+    (void)printf("%s: step %lld, %s tokens, %s", directory, (long long)r->step,
+                 lh_format_count(tokens, sizeof tokens, (double)r->tokens),
+                 lh_format_duration(duration, sizeof duration, r->seconds));
+    if (r->tokens_per_second > 0) {
+        (void)printf(" (%s tokens/s)", lh_format_count(speed, sizeof speed, r->tokens_per_second));
+    }
+    (void)printf("\n  train %.4g %s", r->loss, unit);
+    if (isfinite(r->validation)) {
+        (void)printf(", validation %.4g %s", r->validation, unit);
+    }
+    if (r->best_step >= 0) {
+        (void)printf(", best %.4g %s at step %lld", r->best, unit, (long long)r->best_step);
+    }
+    (void)printf("\n");
+}
+
+static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, const char *directory,
+                            lh_error *error)
+{
+    lh_run_options options = {
+        .directory = directory, .must_exist = lh_command_flag(command, "resume"), .stop = interrupted};
+    lh_run_report report;
+    lh_signals_install();
+    lh_status status = lh_run_train(recipe, &options, &report, error);
+    if (status == LH_OK || status == LH_E_INTERRUPTED) {
+        if (lh_command_flag(command, "json")) {
+            lh_status printed = print_json(&report, directory, error);
+            status = status == LH_OK ? printed : status;
+        } else if (report.step > 0) {
+            print_summary(&report, directory);
+        }
+    }
+    return status;
+}
+
+static lh_status list(const lh_command *command, lh_error *error)
+{
+    lh_recipe *recipe;
+    lh_string text = {0};
+    LH_TRY(lh_train_recipe_create(&recipe, error));
+    if (lh_command_flag(command, "list-keys")) {
+        lh_recipe_describe(recipe, LH_RECIPE_TEXT, &text);
+    } else {
+        lh_recipe_describe_presets(recipe, LH_RECIPE_TEXT, &text);
+    }
+    lh_recipe_free(recipe);
+    return lh_print_text(&text, error);
+}
+
+static lh_status run_train(const lh_command *command, lh_error *error)
+{
+    if (lh_command_flag(command, "list-keys") || lh_command_flag(command, "list-presets")) {
+        return list(command, error);
+    }
+    bool resume = lh_command_flag(command, "resume");
+    const char *base = lh_command_operand_count(command) > 0 ? lh_command_operand(command, 0) : NULL;
+    const char *out = lh_command_string(command, "out");
+    if (!base) {
+        return lh_fail(error, LH_E_ARGUMENT,
+                       "train needs a recipe: a file, or one of longhand train --list-presets");
+    }
+    if (resume && out) {
+        return lh_fail(error, LH_E_ARGUMENT, "--resume goes on in the run's own folder: longhand train %s --resume",
+                       out);
+    }
+    if (!resume && !out) {
+        return lh_fail(error, LH_E_ARGUMENT, "train needs --out: the folder of the run");
+    }
+    lh_recipe *recipe = NULL;
+    lh_status status;
+    if (resume) {
+        status = lh_run_recipe(&recipe, base, error);
+    } else {
+        status = lh_train_recipe_create(&recipe, error);
+        status = status == LH_OK ? read_base(recipe, base, error) : status;
+    }
+    if (status == LH_OK) {
+        status = add_overrides(recipe, command, error);
+    }
+    if (status == LH_OK) {
+        status = run_recipe(recipe, command, resume ? base : out, error);
+    }
+    lh_recipe_free(recipe);
+    return status;
+}
+
+static const lh_option options[] = {
+    {"out", 'o', LH_OPTION_STRING, "RUN", NULL, "Folder of the run; if it holds this very run, training goes on",
+     NULL},
+    {"resume", 0, LH_OPTION_FLAG, NULL, NULL, "The operand is a run: go on with it by its own recipe", NULL},
+    {"json", 'j', LH_OPTION_FLAG, NULL, NULL, "Print the summary as JSON", NULL},
+    {"list-keys", 0, LH_OPTION_FLAG, NULL, NULL, "Print every recipe key with its meaning, range and default",
+     NULL},
+    {"list-presets", 0, LH_OPTION_FLAG, NULL, NULL, "Print the presets", NULL},
+    {0},
+};
+
+const lh_verb lh_verb_train = {
+    .name = "train",
+    .summary = "Train a model on text",
+    .operands = "RECIPE|RUN [section.key=value...]",
+    .description =
+        "Trains what a recipe describes: an INI file with the sections [data], [model], [memory], [train] and "
+        "[eval], or "
+        "the name of a preset. Keys given as section.key=value win over the recipe.\n\n"
+        "The folder of the run receives the resolved recipe, checkpoints, metrics.jsonl, TensorBoard events and a "
+        "log. "
+        "Ctrl-C and SIGTERM save and end the run with exit code 9; a second signal ends it at once. A run that was "
+        "stopped or killed goes on with --resume exactly as if nothing had happened. Its recipe cannot change, but "
+        "for "
+        "budgets (train.steps, train.tokens, train.minutes), logging, evaluation and threads.\n\n"
+        "A NaN or infinity stops the run with exit code 8 and names the step and the tensor; the last checkpoint "
+        "stands.",
+    .examples = "longhand train compressive-tiny data.path=book.txt train.minutes=2 --out runs/book\n"
+                "    trains a small Compressive Transformer on a book for two minutes\n"
+                "longhand train runs/book --resume train.minutes=10\n"
+                "    goes on until ten minutes are over\n"
+                "longhand train --list-keys\n"
+                "    prints what a recipe can say",
+    .min_operands = 0,
+    .max_operands = -1,
+    .options = options,
+    .run = run_train,
+};

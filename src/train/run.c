@@ -1,0 +1,379 @@
+#include "train/run.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "formats/model_dir.h"
+#include "train/corpus.h"
+#include "train/folder.h"
+#include "train/journal.h"
+#include "train/units.h"
+#include "train/validate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct run {
+    const lh_recipe *recipe;
+    const lh_run_options *options;
+    lh_run_report *report;
+    lh_run_folder folder;
+    lh_corpus *corpus;
+    lh_training *training;
+    lh_journal journal;
+    lh_loss_meter meter;
+    lh_progress progress;
+    char note[160];          /* behind the progress line */
+    int64_t last_iteration;  /* the budget in iterations; INT64_MAX: none but time */
+    double base_seconds;     /* of earlier sessions */
+    double started;          /* lh_now() when this session began */
+    double step_seconds;     /* of this session's steps */
+    double interval_seconds; /* of the steps since the last line of metrics */
+    int64_t session_tokens, interval_tokens;
+    int64_t saved; /* iteration of the last checkpoint; -1: none */
+} run;
+
+static bool stopped(const run *r)
+{
+    return r->options->stop && r->options->stop(r->options->user);
+}
+
+static bool watch_preparation(void *data, const char *phase, uint64_t done, uint64_t total)
+{
+    run *r = data;
+    if (!r->progress.label || strcmp(r->progress.label, phase) != 0) {
+        lh_progress_start(&r->progress, phase, "B", total);
+    }
+    lh_progress_update(&r->progress, done, NULL);
+    return !stopped(r);
+}
+
+/* ---- opening ---- */
+
+static lh_status open_corpus(run *r, const lh_train_config *config, lh_error *error)
+{
+    char *cache = lh_path_join(r->options->directory, "data");
+    if (!cache) {
+        return lh_fail(error, LH_E_MEMORY, "no memory to open %s", config->path);
+    }
+    lh_status status = lh_corpus_open(&r->corpus, config, cache, watch_preparation, r, error);
+    if (status == LH_OK && r->progress.label) {
+        lh_progress_finish(&r->progress, NULL);
+    }
+    lh_heap_free(cache);
+    return status;
+}
+
+static lh_status restore(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    lh_checkpoint *checkpoint;
+    int64_t *steps;
+    size_t count;
+    LH_TRY(lh_checkpoint_steps(r->options->directory, &steps, &count, error));
+    lh_heap_free(steps);
+    if (count == 0) {
+        return LH_OK; /* stopped before its first checkpoint: it begins again */
+    }
+    LH_TRY(lh_checkpoint_open_latest(&checkpoint, r->options->directory, INT64_MAX, error));
+    lh_status status = lh_training_restore(t, checkpoint, error);
+    r->saved = lh_checkpoint_step(checkpoint);
+    lh_checkpoint_close(checkpoint);
+    LH_TRY(status);
+    if (t->iteration != r->saved) {
+        return lh_fail(error, LH_E_FORMAT, "%s: checkpoint-%lld.safetensors says it is of step %lld",
+                       r->options->directory, (long long)r->saved, (long long)t->iteration);
+    }
+    /* Killed between a checkpoint and its label, a run would forget which was the best. */
+    lh_checkpoint_best best = {.step = t->marks.best_step, .value = t->marks.best};
+    (void)snprintf(best.metric, sizeof best.metric, "validation/%s", lh_loss_unit_name(r->meter.unit));
+    return best.step >= 0 ? lh_checkpoint_best_write(r->options->directory, &best, error) : LH_OK;
+}
+
+static int64_t budget(const lh_train_config *c, int64_t step_tokens)
+{
+    int64_t limit = INT64_MAX;
+    if (c->steps > 0) {
+        limit = c->steps;
+    }
+    if (c->tokens > 0) {
+        int64_t steps = c->tokens / step_tokens + (c->tokens % step_tokens != 0);
+        limit = steps < limit ? steps : limit;
+    }
+    return limit;
+}
+
+static void describe(run *r, lh_error *error)
+{
+    const lh_model *model = r->training->model;
+    (void)lh_journal_note(
+        &r->journal, error, "%s: %lld parameters, memory %s, %lld tokens of text, %lld per step, %d threads",
+        r->training->iteration > 0 ? "goes on" : "begins", (long long)lh_parameters_elements(&model->parameters),
+        model->memory_kind->name, (long long)r->corpus->train->tokens,
+        (long long)lh_training_step_tokens(r->training), r->training->context->exec.threads);
+    if (!r->corpus->validation) {
+        (void)lh_journal_note(&r->journal, error, "the data set has no split '%s': nothing is evaluated",
+                              r->training->config.eval_split);
+    }
+}
+
+static lh_status open_run(run *r, lh_error *error)
+{
+    lh_train_config config;
+    r->saved = -1;
+    LH_TRY(lh_train_config_read(&config, r->recipe, error));
+    LH_TRY(lh_run_folder_open(&r->folder, r->options->directory, r->recipe, r->options->must_exist, error));
+    LH_TRY(open_corpus(r, &config, error));
+    lh_train_source source = {
+        .split = r->corpus->train, .token_bytes = r->corpus->token_bytes, .vocab = r->corpus->vocab};
+    LH_TRY(lh_training_create(&r->training, r->recipe, &source, lh_backend_cpu(), LH_F32, error));
+    r->meter =
+        lh_loss_meter_create(config.unit, lh_tokenizer_get_kind(r->corpus->tokenizer), &r->corpus->train->totals);
+    r->last_iteration = budget(&config, lh_training_step_tokens(r->training));
+    LH_TRY(lh_run_folder_describe(&r->folder, r->training->model, r->corpus->tokenizer, error));
+    LH_TRY(restore(r, error));
+    r->report->resumed = r->training->iteration > 0;
+    r->base_seconds = r->training->seconds;
+    LH_TRY(lh_journal_open(&r->journal, r->options->directory, r->training->iteration, error));
+    describe(r, error);
+    return LH_OK;
+}
+
+/* ---- the parts of the loop ---- */
+
+/* How much of the run behind the warm-up is over, for schedules that end with it. */
+static double run_progress(const run *r)
+{
+    const lh_train_config *c = &r->training->config;
+    double part = 0;
+    if (r->last_iteration < INT64_MAX) {
+        double length = (double)(r->last_iteration - c->schedule.warmup);
+        part = length > 0 ? (double)(r->training->iteration - c->schedule.warmup) / length : 1;
+    }
+    if (c->minutes > 0) {
+        part = fmax(part, r->training->seconds / (60 * c->minutes));
+    }
+    return part;
+}
+
+static bool budget_spent(const run *r)
+{
+    double minutes = r->training->config.minutes;
+    return r->training->iteration >= r->last_iteration || (minutes > 0 && r->training->seconds >= 60 * minutes);
+}
+
+static void show(run *r)
+{
+    const lh_training *t = r->training;
+    char left[48] = "", duration[40];
+    if (t->config.minutes > 0) {
+        double seconds = 60 * t->config.minutes - t->seconds;
+        (void)snprintf(left, sizeof left, "  %s left",
+                       lh_format_duration(duration, sizeof duration, fmax(seconds, 0)));
+    }
+    double now = t->interval.tokens > 0 ? lh_loss_value(&r->meter, &t->interval) : t->marks.loss;
+    (void)snprintf(r->note, sizeof r->note, "step %lld  %.4g %s%s", (long long)t->iteration,
+                   isnan(t->marks.loss) ? now : t->marks.loss, lh_loss_unit_short(r->meter.unit), left);
+    lh_progress_update(&r->progress, (uint64_t)(t->iteration * lh_training_step_tokens(t)), r->note);
+}
+
+static lh_status log_training(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    char unit[64];
+    t->marks.loss = lh_loss_value(&r->meter, &t->interval);
+    (void)snprintf(unit, sizeof unit, "train/%s", lh_loss_unit_name(r->meter.unit));
+    double tokens = t->interval.tokens > 0 ? t->interval.tokens : 1;
+    double speed = r->interval_seconds > 0 ? (double)r->interval_tokens / r->interval_seconds : 0;
+    const lh_tfevents_scalar scalars[] = {
+        {"train/loss", t->interval.nats / tokens},
+        {unit, t->marks.loss},
+        {"train/auxiliary_loss", t->interval.auxiliary / t->interval.iterations},
+        {"train/learning_rate", t->marks.rate},
+        {"train/gradient_norm", t->marks.norms.group[LH_GROUP_MAIN]},
+        {"train/gradient_norm_compressor", t->marks.norms.group[LH_GROUP_COMPRESSOR]},
+        {"train/tokens", (double)t->tokens},
+        {"train/seconds", t->seconds},
+        {"train/tokens_per_second", speed},
+        {"train/gflop_per_second", speed * lh_training_token_flops(t) * 1e-9},
+    };
+    t->interval = (lh_loss_sums){0};
+    r->interval_seconds = 0;
+    r->interval_tokens = 0;
+    return lh_journal_scalars(&r->journal, t->iteration, scalars, sizeof scalars / sizeof scalars[0], error);
+}
+
+static lh_status save(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    if (r->saved == t->iteration || t->iteration == 0) {
+        return LH_OK;
+    }
+    LH_TRY(lh_training_save(t, r->options->directory, r->folder.recipe_text.data, error));
+    r->saved = t->iteration;
+    return lh_checkpoint_retain(r->options->directory, (size_t)t->config.keep, error);
+}
+
+/* Labels the checkpoint of this step as the best so far. */
+static lh_status save_best(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    t->marks.best = t->marks.validation;
+    t->marks.best_step = t->iteration;
+    lh_checkpoint_best best = {.step = t->iteration, .value = t->marks.best};
+    (void)snprintf(best.metric, sizeof best.metric, "validation/%s", lh_loss_unit_name(r->meter.unit));
+    r->saved = -1; /* what is there of this step does not know yet that it is the best */
+    LH_TRY(lh_training_save(t, r->options->directory, r->folder.recipe_text.data, error));
+    r->saved = t->iteration;
+    LH_TRY(lh_checkpoint_best_write(r->options->directory, &best, error));
+    return lh_checkpoint_retain(r->options->directory, (size_t)t->config.keep, error);
+}
+
+static lh_status evaluate(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    const lh_train_config *c = &t->config;
+    lh_loss_sums sums;
+    char unit[64];
+    if (!r->corpus->validation || t->marks.evaluated == t->iteration) {
+        return LH_OK;
+    }
+    lh_status status = lh_validate(t, r->corpus->validation, c->eval_tokens, c->eval_batch, r->options->stop,
+                                   r->options->user, &sums, error);
+    LH_TRY(status);
+    t->marks.evaluated = t->iteration;
+    t->marks.validation = lh_loss_value(&r->meter, &sums);
+    (void)snprintf(unit, sizeof unit, "validation/%s", lh_loss_unit_name(r->meter.unit));
+    const lh_tfevents_scalar scalars[] = {{"validation/loss", sums.tokens > 0 ? sums.nats / sums.tokens : NAN},
+                                          {unit, t->marks.validation},
+                                          {"validation/tokens", sums.tokens}};
+    LH_TRY(lh_journal_scalars(&r->journal, t->iteration, scalars, 3, error));
+    LH_TRY(lh_journal_note(&r->journal, error, "step %lld: validation %.6g %s", (long long)t->iteration,
+                           t->marks.validation, lh_loss_unit_short(r->meter.unit)));
+    if (isfinite(t->marks.validation) && !(t->marks.validation >= t->marks.best)) {
+        return save_best(r, error);
+    }
+    return LH_OK;
+}
+
+static bool due(int64_t iteration, int64_t every)
+{
+    return every > 0 && iteration > 0 && iteration % every == 0;
+}
+
+static lh_status one_step(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    lh_iteration result;
+    double before = lh_now();
+    LH_TRY(lh_training_step(t, run_progress(r), &result, error));
+    double after = lh_now();
+    r->step_seconds += after - before;
+    r->interval_seconds += after - before;
+    r->interval_tokens += (int64_t)result.sums.tokens;
+    r->session_tokens += (int64_t)result.sums.tokens;
+    t->seconds = r->base_seconds + (after - r->started);
+    if (result.updated) {
+        t->marks.rate = result.rate;
+        t->marks.norms = result.norms;
+    }
+    if (due(t->iteration, t->config.log_every)) {
+        LH_TRY(log_training(r, error));
+    }
+    show(r);
+    if (due(t->iteration, t->config.eval_every)) {
+        LH_TRY(evaluate(r, error));
+    }
+    return due(t->iteration, t->config.checkpoint_every) ? save(r, error) : LH_OK;
+}
+
+static lh_status finish(run *r, lh_error *error)
+{
+    if (r->training->interval.iterations > 0) {
+        LH_TRY(log_training(r, error));
+    }
+    LH_TRY(evaluate(r, error));
+    LH_TRY(save(r, error));
+    r->report->finished = true;
+    return LH_OK;
+}
+
+static lh_status loop(run *r, lh_error *error)
+{
+    lh_training *t = r->training;
+    uint64_t step_tokens = (uint64_t)lh_training_step_tokens(t);
+    bool timed = t->config.minutes > 0 || r->last_iteration == INT64_MAX;
+    lh_progress_start(&r->progress, "train", "tokens", timed ? 0 : (uint64_t)r->last_iteration * step_tokens);
+    r->started = lh_now();
+    r->progress.started = r->started - r->base_seconds; /* so that the rate is that of all sessions */
+    /* A stop in the middle of an evaluation leaves it to be done now. */
+    lh_status status = due(t->iteration, t->config.eval_every) ? evaluate(r, error) : LH_OK;
+    while (status == LH_OK && !budget_spent(r) && !stopped(r)) {
+        status = one_step(r, error);
+    }
+    if (status == LH_OK && budget_spent(r)) {
+        status = finish(r, error);
+    }
+    if (status != LH_OK && status != LH_E_INTERRUPTED) {
+        return status;
+    }
+    if (!r->report->finished) {
+        r->report->interrupted = true;
+        *error = (lh_error){0};
+        LH_TRY(save(r, error));
+        return lh_fail(error, LH_E_INTERRUPTED,
+                       "stopped after step %lld; everything is saved, and longhand train %s --resume goes on",
+                       (long long)t->iteration, r->options->directory);
+    }
+    return LH_OK;
+}
+
+static void fill_report(run *r)
+{
+    lh_run_report *report = r->report;
+    report->unit = r->meter.unit;
+    report->loss = report->validation = report->best = NAN;
+    report->best_step = -1;
+    if (r->training) {
+        const lh_training *t = r->training;
+        report->step = t->iteration;
+        report->tokens = t->tokens;
+        report->seconds = t->seconds;
+        report->parameters = lh_parameters_elements(&t->model->parameters);
+        report->loss = t->marks.loss;
+        report->validation = t->marks.validation;
+        report->best = t->marks.best;
+        report->best_step = t->marks.best_step;
+        report->tokens_per_second = r->step_seconds > 0 ? (double)r->session_tokens / r->step_seconds : 0;
+    }
+}
+
+lh_status lh_run_train(const lh_recipe *recipe, const lh_run_options *options, lh_run_report *report,
+                       lh_error *error)
+{
+    run *r = lh_heap_alloc(sizeof *r);
+    *report = (lh_run_report){0};
+    if (!r) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for a run");
+    }
+    lh_error own = {0};
+    r->recipe = recipe;
+    r->options = options;
+    r->report = report;
+    lh_status status = open_run(r, &own);
+    if (status == LH_OK) {
+        status = loop(r, &own);
+        lh_progress_finish(&r->progress, r->note[0] ? r->note : NULL);
+        /* The log tells how it ended; where it cannot, the message still reaches the caller. */
+        (void)lh_journal_note(&r->journal, NULL, "step %lld: %s", (long long)r->training->iteration,
+                              status == LH_OK ? "the run is complete" : own.message);
+    }
+    fill_report(r);
+    lh_journal_close(&r->journal);
+    lh_training_free(r->training);
+    lh_corpus_free(r->corpus);
+    lh_run_folder_close(&r->folder);
+    lh_heap_free(r);
+    return status == LH_OK ? LH_OK : lh_fail(error, status, "%s", own.message);
+}
