@@ -44,22 +44,33 @@ static lh_product product_tile(lh_product whole, int64_t row, int64_t m, int64_t
     return whole;
 }
 
-/* Cuts one product into up to `parts` tiles: each thread reads its rows of A and columns of B, so of all grids the
- * one with the smallest tile perimeter wins, weighted by the padding that its rounding adds. */
-static void choose_grid(const lh_gemm_args *args, int parts, int64_t row_unit, int64_t column_unit, int64_t *tile_m,
-                        int64_t *tile_n)
+/* How many tiles to make of one product: enough to spread small products over a few threads, more only as long as
+ * tiles stay large enough (256 x 512 x 512) to keep the library within a few per cent of its rate on the whole.
+ * Powers of two, which most numbers of threads share evenly. */
+static int tile_count(const lh_gemm_args *args)
+{
+    double work = (double)args->m * (double)args->n * (double)args->k;
+    int parts = 1;
+    while (parts < 64) {
+        double part = work / (2 * parts);
+        if (part < (parts < 4 ? 250e3 : parts < 8 ? 16e6 : 60e6)) {
+            break;
+        }
+        parts *= 2;
+    }
+    return args->batch > 4 && work < 60e6 ? 1 : parts;
+}
+
+/* The grid of up to `parts` tiles with the least to pack: A costs more than B, whose rows are C's. */
+static void choose_grid(const lh_gemm_args *args, int parts, int64_t *tile_m, int64_t *tile_n)
 {
     double best = 0;
-    *tile_m = args->m;
-    *tile_n = args->n;
-    for (int across = 1; across <= parts; across++) {
-        int down = parts / across;
-        int64_t m = lh_ceil_div(lh_ceil_div(args->m, down), row_unit) * row_unit;
-        int64_t n = lh_ceil_div(lh_ceil_div(args->n, across), column_unit) * column_unit;
+    for (int across = 1; across <= parts; across *= 2) {
+        int64_t m = lh_ceil_div(lh_ceil_div(args->m, parts / across), 16) * 16;
+        int64_t n = lh_ceil_div(lh_ceil_div(args->n, across), 16) * 16;
         m = lh_min64(m, args->m);
         n = lh_min64(n, args->n);
-        /* time is the largest tile's: its area times k, plus reading both operands */
-        double cost = (double)m * (double)n + 16.0 * (double)(m + n);
+        double cost = 0.01 * (double)m * (double)n + 2.2 * (double)m + (double)n;
         if (across == 1 || cost < best) {
             best = cost;
             *tile_m = m;
@@ -78,21 +89,16 @@ static void run_item(const lh_gemm_args *args, size_t element, int64_t item, int
     one(&part);
 }
 
-void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, int64_t row_unit, int64_t column_unit,
-                 lh_product_function one)
+void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, lh_product_function one)
 {
     if (args->batch == 0 || args->m == 0 || args->n == 0) {
         return;
     }
-    double work = (double)args->batch * (double)args->m * (double)args->n * (double)args->k;
-    int threads =
-        work < 2.0 * GEMM_GRAIN ? 1 : (int)(work / GEMM_GRAIN < exec->threads ? work / GEMM_GRAIN : exec->threads);
     int64_t tile_m = args->m, tile_n = args->n;
-    if (threads > 1 && args->batch < threads) {
-        choose_grid(args, (int)lh_ceil_div(threads, args->batch), row_unit, column_unit, &tile_m, &tile_n);
-    }
-    int64_t tiles = lh_ceil_div(args->m, tile_m) * lh_ceil_div(args->n, tile_n);
-    int64_t items = args->batch * tiles;
+    choose_grid(args, tile_count(args), &tile_m, &tile_n);
+    int64_t items = args->batch * lh_ceil_div(args->m, tile_m) * lh_ceil_div(args->n, tile_n);
+    double work = (double)args->batch * (double)args->m * (double)args->n * (double)args->k;
+    int threads = work < 2.0 * GEMM_GRAIN ? 1 : (int)lh_min64(items, exec->threads);
     if (threads == 1) {
         int before = omp_get_max_threads();
         omp_set_num_threads(1); /* the libraries would start threads of their own outside of a parallel region */
@@ -108,8 +114,7 @@ void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, int64_
     }
 }
 
-/* ---- the libraries ----------------------------------------------------------------------------------------------
- */
+/* ---- the libraries ----------------------------------------------------------------------------- */
 
 static void openblas_f64(const lh_product *p)
 {
@@ -154,13 +159,13 @@ GEMM_EMPTY(f64, double)
 void lh_gemm_library_f32(lh_exec *exec, const void *arguments)
 {
     const lh_gemm_args *args = arguments;
-    lh_gemm_run(exec, args, sizeof(float), 48, 16, args->k == 0 ? empty_f32 : library_f32);
+    lh_gemm_run(exec, args, sizeof(float), args->k == 0 ? empty_f32 : library_f32);
 }
 
 static void gemm_f64(lh_exec *exec, const void *arguments)
 {
     const lh_gemm_args *args = arguments;
-    lh_gemm_run(exec, args, sizeof(double), 48, 16, args->k == 0 ? empty_f64 : openblas_f64);
+    lh_gemm_run(exec, args, sizeof(double), args->k == 0 ? empty_f64 : openblas_f64);
 }
 
 void lh_register_gemm(lh_kernel_table *table)

@@ -16,11 +16,10 @@ typedef struct lh_product {
 
 typedef void (*lh_product_function)(const lh_product *product);
 
-/* Runs `one` over tiles of every product of the batch. `element` is the size of REAL in bytes, `row_unit` and
- * `column_unit` what tile sizes are rounded up to. Elements of C are never shared, and `one` must give an element
- * the same bits in whatever tile it lies. */
-void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, int64_t row_unit, int64_t column_unit,
-                 lh_product_function one);
+/* Runs `one` over tiles of every product of the batch. `element` is the size of REAL in bytes. The cut depends on
+ * the shape alone: libraries choose between inner kernels by shape, so a cut by the number of threads would change
+ * bits. */
+void lh_gemm_run(lh_exec *exec, const lh_gemm_args *args, size_t element, lh_product_function one);
 
 /* The library-backed kernel for float, for versions that leave some shapes to it. */
 void lh_gemm_library_f32(lh_exec *exec, const void *arguments);

@@ -56,11 +56,27 @@ static bool machine_has(lh_cpu_level level)
 
 static void register_avx2(lh_kernel_table *table)
 {
+    lh_register_elementwise_avx2(table);
+    lh_register_flat_avx2(table);
+    lh_register_norm_avx2(table);
+    lh_register_softmax_avx2(table);
+    lh_register_broadcast_avx2(table);
+    lh_register_rows_avx2(table);
+    lh_register_rope_avx2(table);
+    lh_register_adafactor_avx2(table);
     lh_register_attention_avx2(table);
 }
 
 static void register_avx512(lh_kernel_table *table)
 {
+    lh_register_elementwise_avx512(table);
+    lh_register_flat_avx512(table);
+    lh_register_norm_avx512(table);
+    lh_register_softmax_avx512(table);
+    lh_register_broadcast_avx512(table);
+    lh_register_rows_avx512(table);
+    lh_register_rope_avx512(table);
+    lh_register_adafactor_avx512(table);
     lh_register_attention_avx512(table);
 }
 #else

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* ---- copy ------------------------------------------------------------------------------------------------------
- */
+/* ---- copy -------------------------------------------------------------------------------------- */
 
 typedef struct copy_plan {
     int ndim; /* >= 1 */
@@ -137,8 +136,7 @@ static void copy(lh_exec *exec, const void *arguments)
     }
 }
 
-/* ---- cast and fill ---------------------------------------------------------------------------------------------
- */
+/* ---- cast and fill ----------------------------------------------------------------------------- */
 
 static double load(lh_dtype type, const void *x, int64_t i)
 {
@@ -171,7 +169,7 @@ static void store(lh_dtype type, void *y, int64_t i, double value)
     }
 }
 
-static void cast(lh_exec *exec, const void *arguments)
+void lh_cast_ref(lh_exec *exec, const void *arguments)
 {
     const lh_cast_args *args = arguments;
 #pragma omp parallel for schedule(static) num_threads(lh_kernel_threads(exec, args->n * 4))
@@ -203,6 +201,6 @@ static void fill_f64(lh_exec *exec, const void *arguments)
 void lh_register_copy_ref(lh_kernel_table *table)
 {
     table->f32[LH_KERNEL_COPY] = table->f64[LH_KERNEL_COPY] = copy;
-    table->f32[LH_KERNEL_CAST] = table->f64[LH_KERNEL_CAST] = cast;
+    table->f32[LH_KERNEL_CAST] = table->f64[LH_KERNEL_CAST] = lh_cast_ref;
     LH_SET_BOTH(table, FILL, fill);
 }
