@@ -305,7 +305,7 @@ static inline void problem_check_against(problem *p, double **expected)
         }
         problem_run(p, table->f32[p->id], false, 1, got);
         compare_results(p, lh_cpu_level_name((lh_cpu_level)level), got, expected ? expected : wanted, false);
-        int threads = (int)pick(2, 5);
+        int threads = (int)pick(2, 3);
         problem_run(p, table->f32[p->id], false, threads, again);
         compare_results(p, "several threads against one", again, got, true);
         free_results(p, got);
