@@ -20,6 +20,19 @@ static bool is_dataset(const char *path)
     return found;
 }
 
+static lh_status prepare(const opening *how, const char *path, const char *folder, const char *tokenizer,
+                         const char *split, lh_error *error)
+{
+    lh_prepare_options options = {.input = {.split = split},
+                                  .tokenizer = strcmp(tokenizer, "auto") == 0 ? NULL : tokenizer,
+                                  .watch = how->watch,
+                                  .watch_data = how->watch_data};
+    lh_prepare_report report = {0};
+    lh_status status = lh_prepare(path, folder, &options, &report, error);
+    lh_string_free(&report.notes);
+    return status;
+}
+
 /* Opens a data set, or makes one of raw text in the folder cache/<name>. `split`: which split all of the text goes
  * to, or NULL to share it out. */
 static lh_status open_dataset(lh_dataset **dataset, const opening *how, const char *path, const char *name,
@@ -32,15 +45,24 @@ static lh_status open_dataset(lh_dataset **dataset, const opening *how, const ch
     if (!folder) {
         return lh_fail(error, LH_E_MEMORY, "no memory to open %s", path);
     }
-    lh_prepare_options options = {.input = {.split = split},
-                                  .tokenizer = strcmp(tokenizer, "auto") == 0 ? NULL : tokenizer,
-                                  .watch = how->watch,
-                                  .watch_data = how->watch_data};
-    lh_prepare_report report = {0};
-    lh_status status = lh_prepare(path, folder, &options, &report, error);
-    lh_string_free(&report.notes);
+    lh_error own = {0};
+    bool made = is_dataset(folder);
+    /* What lies there is looked at first, so that damage is called damage. */
+    lh_status status = made ? lh_dataset_open(dataset, folder, &own) : LH_OK;
     if (status == LH_OK) {
-        status = lh_dataset_open(dataset, folder, error);
+        status = prepare(how, path, folder, tokenizer, split, &own);
+        if (status == LH_E_CONFIG && made) {
+            status =
+                lh_fail(error, LH_E_CONFIG,
+                        "%s, or the tokenizer, is not what it was when it was prepared in %s: begin another run",
+                        path, folder);
+        }
+    }
+    if (status == LH_OK && !made) {
+        status = lh_dataset_open(dataset, folder, &own);
+    }
+    if (status != LH_OK) {
+        (void)lh_fail(error, status, "%s", own.message);
     }
     lh_heap_free(folder);
     return status;

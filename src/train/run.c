@@ -65,6 +65,30 @@ static lh_status open_corpus(run *r, const lh_train_config *config, lh_error *er
     return status;
 }
 
+/* The recipe in the folder may have been edited or cut short: what counts is the one that the checkpoint was made
+ * by. */
+static lh_status check_recipe(const run *r, const lh_checkpoint *checkpoint, lh_error *error)
+{
+    const char *text = lh_safetensors_metadata(lh_checkpoint_file(checkpoint), "recipe");
+    char name[600];
+    lh_recipe *recipe;
+    (void)snprintf(name, sizeof name, "%.500s/checkpoint-%lld.safetensors", r->options->directory,
+                   (long long)lh_checkpoint_step(checkpoint));
+    if (!text) {
+        return lh_fail(error, LH_E_FORMAT, "%s holds no recipe", name);
+    }
+    LH_TRY(lh_train_recipe_create(&recipe, error));
+    lh_status status = lh_recipe_read_text(recipe, name, text, strlen(text), error);
+    if (status == LH_OK) {
+        status = lh_recipe_resolve(recipe, error);
+    }
+    if (status == LH_OK) {
+        status = lh_train_recipe_same(recipe, r->recipe, name, error);
+    }
+    lh_recipe_free(recipe);
+    return status;
+}
+
 static lh_status restore(run *r, lh_error *error)
 {
     lh_training *t = r->training;
@@ -77,7 +101,10 @@ static lh_status restore(run *r, lh_error *error)
         return LH_OK; /* stopped before its first checkpoint: it begins again */
     }
     LH_TRY(lh_checkpoint_open_latest(&checkpoint, r->options->directory, INT64_MAX, error));
-    lh_status status = lh_training_restore(t, checkpoint, error);
+    lh_status status = check_recipe(r, checkpoint, error);
+    if (status == LH_OK) {
+        status = lh_training_restore(t, checkpoint, error);
+    }
     r->saved = lh_checkpoint_step(checkpoint);
     lh_checkpoint_close(checkpoint);
     LH_TRY(status);
