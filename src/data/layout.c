@@ -116,10 +116,13 @@ lh_status lh_layout_add(lh_input *input, const char *path, const char *name, con
         return lh_fail(error, LH_E_IO, "cannot read %s: it is a directory, a file was expected", path);
     }
     LH_TRY(grow_items(input, error));
+    /* A document is called the same whether its file is packed or not. */
+    lh_string plain = {0};
+    lh_string_append(&plain, name, lh_layout_plain_length(name));
     lh_input_item *item = &input->items[input->count];
     *item = (lh_input_item){
         .path = lh_heap_strdup(path),
-        .name = lh_heap_strdup(name),
+        .name = plain.data,
         .label = lh_heap_strdup(label),
         .split = split,
         .json = strcmp(input->layout, "jsonl") == 0 || (strcmp(input->layout, "text") != 0 && is_json_lines(path)),

@@ -190,12 +190,12 @@ static void test_compressed(void **state)
     assert_int_equal(gzwrite(file, "0123456789", 10), 10);
     assert_int_equal(gzclose(file), Z_OK);
     assert_reads(at("packed.txt.gz"), options, "text",
-                 "train|packed.txt.gz||01234\nvalidation|packed.txt.gz||56789\n");
+                 "train|packed.txt||01234\nvalidation|packed.txt||56789\n");
     file = gzopen(at("lines.jsonl.gz"), "wb");
     assert_true(gzputs(file, "{\"text\":\"one\"}\n{\"text\":\"two\"}\n") > 0);
     assert_int_equal(gzclose(file), Z_OK);
     assert_reads(at("lines.jsonl.gz"), options, "jsonl",
-                 "train|lines.jsonl.gz:1||one\nvalidation|lines.jsonl.gz:2||two\n");
+                 "train|lines.jsonl:1||one\nvalidation|lines.jsonl:2||two\n");
 }
 
 static void test_tree(void **state)
