@@ -49,7 +49,8 @@ static inline lh_status tiny_split(lh_split **split, lh_error *error)
 }
 
 /* settings: NULL-terminated "section.key=value". */
-static inline lh_status tiny_open(tiny *t, const char *const *settings, lh_dtype dtype)
+static inline lh_status tiny_open_on(tiny *t, const char *const *settings, lh_dtype dtype,
+                                     const lh_backend *backend)
 {
     memset(t, 0, sizeof *t);
     for (int i = 0; i < TINY_VOCAB; i++) {
@@ -63,7 +64,12 @@ static inline lh_status tiny_open(tiny *t, const char *const *settings, lh_dtype
     }
     LH_TRY(lh_recipe_resolve(t->recipe, &t->error));
     lh_train_source source = {.split = t->split, .token_bytes = t->token_bytes, .vocab = TINY_VOCAB};
-    return lh_training_create(&t->training, t->recipe, &source, lh_backend_cpu(), dtype, &t->error);
+    return lh_training_create(&t->training, t->recipe, &source, backend, dtype, &t->error);
+}
+
+static inline lh_status tiny_open(tiny *t, const char *const *settings, lh_dtype dtype)
+{
+    return tiny_open_on(t, settings, dtype, lh_backend_cpu());
 }
 
 static inline void tiny_close(tiny *t)
