@@ -61,6 +61,7 @@ void lh_register_broadcast_avx2(lh_kernel_table *table);
 void lh_register_rows_avx2(lh_kernel_table *table);
 void lh_register_rope_avx2(lh_kernel_table *table);
 void lh_register_adafactor_avx2(lh_kernel_table *table);
+void lh_register_gemm_avx2(lh_kernel_table *table);
 
 void lh_register_elementwise_avx512(lh_kernel_table *table);
 void lh_register_flat_avx512(lh_kernel_table *table);
@@ -70,6 +71,7 @@ void lh_register_broadcast_avx512(lh_kernel_table *table);
 void lh_register_rows_avx512(lh_kernel_table *table);
 void lh_register_rope_avx512(lh_kernel_table *table);
 void lh_register_adafactor_avx512(lh_kernel_table *table);
+void lh_register_gemm_avx512(lh_kernel_table *table);
 
 /* Puts one version of a kernel in the table. */
 #define LH_SET_BOTH(table, id, name)                  \

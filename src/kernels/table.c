@@ -64,6 +64,7 @@ static void register_avx2(lh_kernel_table *table)
     lh_register_rows_avx2(table);
     lh_register_rope_avx2(table);
     lh_register_adafactor_avx2(table);
+    lh_register_gemm_avx2(table);
     lh_register_attention_avx2(table);
 }
 
@@ -77,6 +78,7 @@ static void register_avx512(lh_kernel_table *table)
     lh_register_rows_avx512(table);
     lh_register_rope_avx512(table);
     lh_register_adafactor_avx512(table);
+    lh_register_gemm_avx512(table);
     lh_register_attention_avx512(table);
 }
 #else
