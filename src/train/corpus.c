@@ -72,7 +72,7 @@ static lh_status open_validation(lh_corpus *c, const opening *how, const lh_trai
 {
     if (!config->validation_path[0]) {
         int split = lh_split_by_name(config->eval_split, strlen(config->eval_split));
-        c->validation = split >= 0 && c->dataset->splits[split].tokens > 0 ? &c->dataset->splits[split] : NULL;
+        c->validation = split >= 0 && c->dataset->splits[split].tokens >= 2 ? &c->dataset->splits[split] : NULL;
         return LH_OK;
     }
     /* Raw text gets the tokenizer of what is trained on. */
