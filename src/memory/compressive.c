@@ -256,6 +256,7 @@ static void read(lh_memory *memory, lh_layer_io *io)
         lh_tensor *cm = lh_memory_get(memory, entry(memory, io->layer, COMPRESSED)), *k, *v;
         lh_fifo_keys(memory, io, cm, o->length + n_cm, entry(memory, io->layer, STATES + DERIVED_COMPRESSED), &k,
                      &v);
+        io->source_name[io->sources] = "compressed";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
         place_slots(memory, io, source);
@@ -264,6 +265,7 @@ static void read(lh_memory *memory, lh_layer_io *io)
     if (o->length > 0) {
         lh_tensor *m = lh_memory_get(memory, entry(memory, io->layer, MEMORY)), *k, *v;
         lh_fifo_keys(memory, io, m, o->length, entry(memory, io->layer, STATES + DERIVED_MEMORY), &k, &v);
+        io->source_name[io->sources] = "memory";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
         lh_layer_place(io, source, o->length);

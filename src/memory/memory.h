@@ -56,6 +56,7 @@ typedef struct lh_layer_io {
 
     /* filled by read */
     lh_key_source source[LH_ATTENTION_MAX_SOURCES]; /* source[0] is this segment, made by the layer; read appends */
+    const char *source_name[LH_ATTENTION_MAX_SOURCES]; /* for reports: "segment", "memory", "compressed" */
     int sources;
     lh_attention_options options;
 

@@ -55,6 +55,7 @@ static void read(lh_memory *memory, lh_layer_io *io)
     if (o->length > 0) {
         lh_tensor *m = lh_memory_get(memory, entry(memory, io->layer, MEMORY)), *k, *v;
         lh_fifo_keys(memory, io, m, o->length, entry(memory, io->layer, KEYS), &k, &v);
+        io->source_name[io->sources] = "memory";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
         lh_layer_place(io, source, o->length);

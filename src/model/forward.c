@@ -145,6 +145,7 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
     io.options.dropout = c->attention_dropout;
     io.source[0] = lh_key_source_causal(io.k, io.v, span->count);
     lh_layer_place(&io, &io.source[0], 0);
+    io.source_name[0] = "segment";
     io.sources = 1;
     stream->memory->kind->read(stream->memory, &io);
     lh_tensor *out = stream->memory->kind->attend
