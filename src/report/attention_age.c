@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Sources come with the segment first and then, as read appends them, the oldest first; a report starts with the oldest. */
+/* Sources come with the segment first and then, as read appends them, the oldest first; a report starts with the
+ * oldest. */
 static int place_of(lh_attention_age *age, const lh_layer_io *io, int source)
 {
     const char *name = io->source_name[source] ? io->source_name[source] : "keys";

@@ -28,9 +28,9 @@ static lh_status score_all(lh_reading *r, lh_session *session, const lh_tokenize
     return LH_OK;
 }
 
-lh_status lh_reading_measure(lh_reading *reading, const lh_model *model, const lh_tokenizer *tokenizer, const void *text,
-                             size_t size, int (*progress)(void *user, int64_t done, int64_t total), void *user,
-                             lh_error *error)
+lh_status lh_reading_measure(lh_reading *reading, const lh_model *model, const lh_tokenizer *tokenizer,
+                             const void *text, size_t size,
+                             int (*progress)(void *user, int64_t done, int64_t total), void *user, lh_error *error)
 {
     lh_ids ids = {0};
     lh_session *session = NULL;
@@ -38,7 +38,8 @@ lh_status lh_reading_measure(lh_reading *reading, const lh_model *model, const l
     *reading = (lh_reading){0};
     lh_status status = lh_tokenizer_encode(tokenizer, text, size, 0, &ids, error);
     if (status == LH_OK && ids.size < 2) {
-        status = lh_fail(error, LH_E_ARGUMENT, "the text has %zu tokens: at least 2 are needed to score one", ids.size);
+        status =
+            lh_fail(error, LH_E_ARGUMENT, "the text has %zu tokens: at least 2 are needed to score one", ids.size);
     }
     if (status == LH_OK) {
         status = lh_session_create(&session, model, 1, 0, error);
