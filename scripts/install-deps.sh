@@ -8,7 +8,7 @@ build="gcc make cmake ninja-build pkg-config libopenblas-openmp-dev libdnnl-dev 
     libpcre2-dev libutf8proc-dev libzstd-dev zlib1g-dev liblzma-dev libcurl4-openssl-dev libcmocka-dev"
 test="python3 python3-numpy python3-torch"
 lint="git clang clang-tidy clang-format cppcheck libclang-rt-14-dev libomp-dev llvm"
-demo=""
+demo="gnuplot-nox bible-kjv"
 
 wanted=
 for group in "${@:-build}"; do
