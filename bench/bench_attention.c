@@ -98,6 +98,27 @@ static double gemm_rate(int threads, const operands *o)
     return 2.0 * n * n * n / best;
 }
 
+/* Bytes per second of reading what a decoding step reads, and doing nothing with it. */
+static double read_rate(int threads, const row *r, const operands *o, int64_t heads, int64_t width)
+{
+    int64_t n = heads * r->k_len * width, part = 65536;
+    double start = now(), total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total)
+    for (int64_t from = 0; from < n; from += part) {
+        uint32_t sum[32] = {0};
+        const uint32_t *k = (const uint32_t *)(const void *)(o->k + from);
+        const uint32_t *v = (const uint32_t *)(const void *)(o->v + from);
+        for (int64_t i = 0; i + 32 <= part && from + i + 32 <= n; i += 32) {
+            for (int lane = 0; lane < 32; lane++) {
+                sum[lane] += k[i + lane] ^ v[i + lane];
+            }
+        }
+        total += sum[0] + sum[31];
+    }
+    double seconds = now() - start;
+    return total < 0 ? 0 : 2.0 * (double)n * sizeof(float) / seconds;
+}
+
 static double flop(const row *r, int64_t heads, int64_t width)
 {
     /* query i sees k_len - q_len + i + 1 keys */
@@ -185,7 +206,8 @@ static void print_row(const row *r, int repeats, int64_t heads, int64_t width)
            flop(r, heads, width) / seconds * 1e-9);
     if (r->kind == ROW_DECODE) {
         double bytes = 2.0 * (double)(heads * r->k_len * width) * sizeof(float);
-        printf("   %.1f GB/s of keys and values\n", bytes / seconds * 1e-9);
+        printf(" %8.1f%% of reading, %.1f GB/s of keys and values\n", 100 * median(r->share, repeats),
+               bytes / seconds * 1e-9);
     } else {
         printf(" %8.1f%% %9.1f\n", 100 * median(r->share, repeats), (double)r->extra_bytes / 1048576);
     }
@@ -264,6 +286,11 @@ int main(int count, char **words)
             rows[i].seconds[repeat] = time_row(table, threads, &rows[i], &o, heads, width);
             rows[i].share[repeat] = flop(&rows[i], heads, width) / rows[i].seconds[repeat] / peak;
             peaks[peak_count++ % MAX_REPEATS] = peak;
+            if (rows[i].kind == ROW_DECODE) {
+                double bytes = 2.0 * (double)(heads * rows[i].k_len * width) * sizeof(float);
+                rows[i].share[repeat] =
+                    bytes / rows[i].seconds[repeat] / read_rate(threads, &rows[i], &o, heads, width);
+            }
         }
     }
     printf("%s, %d threads, %lld heads of width %lld, medians of %d; sgemm %d^3: %.1f Gflop/s\n",

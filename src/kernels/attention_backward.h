@@ -19,11 +19,6 @@ static int64_t backward_run_keys(const lh_attention_source *source)
     return lh_attention_min(run_keys(source), BACKWARD_KEYS);
 }
 
-static int64_t padded(int64_t width)
-{
-    return (width + LANES - 1) / LANES * LANES;
-}
-
 #include "kernels/attention_order.h"
 
 /* Sums of one task for parameters that many tasks share, one set for each head of the group. */
@@ -105,18 +100,6 @@ static size_t backward_parts(backward_work *work, const lh_attention_args *args,
         }
     }
     return p.used;
-}
-
-static void clear(float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = 0;
-    }
-}
-
-static float *lane_row(const lh_strided *array, int64_t b, int64_t h, int64_t i)
-{
-    return (float *)array->data + b * array->batch + h * array->head + i * array->row;
 }
 
 /* What a tile of queries needs for this source: q and d_out in both directions, lse and shift. */

@@ -1,17 +1,30 @@
-/* Chooses between the tiles, the path for few queries and plain C. A template: include it last. */
+/* Which sources go through the tiles, which query by query, which to plain C. A template: include it last. */
 #ifndef LH_KERNELS_ATTENTION_DISPATCH_H
 #define LH_KERNELS_ATTENTION_DISPATCH_H
 
-/* Whether the tiles can do this call at all. */
-static bool tiles_can(const lh_attention_args *args)
+typedef bool source_test(const lh_attention_args *args, int s);
+
+/* A copy of the call with only those sources that have keys and pass (or do not pass) the test; the others keep
+ * their places, since dropout counts sources. Returns how many are left. */
+static int keep_sources(lh_attention_args *kept, const lh_attention_args *args, source_test *test, bool pass)
 {
+    int count = 0;
+    *kept = *args;
     for (int s = 0; s < args->source_count; s++) {
-        const lh_attention_source *source = &args->source[s];
-        if (source->layout != LH_KEYS_DENSE || source->k_len > INT32_MAX - RUN_KEYS) {
-            return false;
+        lh_attention_source *source = &kept->source[s];
+        if (source->k_len > 0 && test(args, s) == pass) {
+            count++;
+        } else {
+            lh_attention_source empty = {.layout = LH_KEYS_DENSE, .k = source->k, .v = source->v};
+            *source = empty;
         }
     }
-    return true;
+    return count;
+}
+
+static bool in_tiles(const lh_attention_args *args, int s)
+{
+    return args->source[s].layout == LH_KEYS_DENSE && args->source[s].k_len <= INT32_MAX - RUN_KEYS;
 }
 
 static bool nothing_asked(const lh_attention_args *args)
@@ -22,26 +35,34 @@ static bool nothing_asked(const lh_attention_args *args)
 static void attention(lh_exec *exec, const void *arguments)
 {
     const lh_attention_args *args = arguments;
+    lh_attention_args tiled, rest;
     if (nothing_asked(args)) {
         return;
     }
-    if (tiles_can(args)) {
-        forward_tiles(exec, args);
+    int tiled_count = keep_sources(&tiled, args, in_tiles, true);
+    int rest_count = keep_sources(&rest, args, in_tiles, false);
+    if (args->q_len <= FEW_QUERIES || tiled_count == 0) {
+        forward_few(exec, &tiled);
     } else {
-        lh_attention_forward_ref_f32(exec, args);
+        forward_tiles(exec, &tiled);
+    }
+    if (rest_count > 0 && !exec->out_of_memory) {
+        forward_rows(exec, &rest);
     }
 }
 
 static void attention_backward(lh_exec *exec, const void *arguments)
 {
     const lh_attention_args *args = arguments;
+    lh_attention_args tiled, rest;
     if (nothing_asked(args)) {
         return;
     }
-    if (tiles_can(args)) {
-        backward_tiles(exec, args);
-    } else {
-        lh_attention_backward_ref_f32(exec, args);
+    if (keep_sources(&tiled, args, in_tiles, true) > 0) {
+        backward_tiles(exec, &tiled);
+    }
+    if (keep_sources(&rest, args, in_tiles, false) > 0 && !exec->out_of_memory) {
+        lh_attention_backward_ref_f32(exec, &rest);
     }
 }
 

@@ -36,6 +36,23 @@ static float *take_floats(parts *p, int64_t count)
     return take(p, (size_t)count * sizeof(float));
 }
 
+static int64_t padded(int64_t width)
+{
+    return (width + LANES - 1) / LANES * LANES;
+}
+
+static float *lane_row(const lh_strided *array, int64_t b, int64_t h, int64_t i)
+{
+    return (float *)array->data + b * array->batch + h * array->head + i * array->row;
+}
+
+static void clear(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = 0;
+    }
+}
+
 /* Some panels of queries of one head, ready for one source at a time. */
 typedef struct query_tile {
     const lh_attention_args *args;

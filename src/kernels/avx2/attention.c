@@ -15,6 +15,8 @@
 
 #include "kernels/attention_forward.h"
 
+#include "kernels/attention_rows.h"
+
 #include "kernels/attention_backward.h"
 
 #include "kernels/attention_dispatch.h"
