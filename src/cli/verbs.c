@@ -14,5 +14,6 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_completion,
     &lh_verb_man,
     NULL,
+    &lh_verb_generate, &lh_verb_info, &lh_verb_help, &lh_verb_completion, &lh_verb_man, NULL,
 };
 /* clang-format on */

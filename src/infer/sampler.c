@@ -156,3 +156,61 @@ lh_status lh_sampler_pick(lh_sampler *sampler, const float *logits, int32_t *tok
     *token = s->candidates[i].token;
     return LH_OK;
 }
+
+/* seed, stream, counter, four words, words left, then the tokens of the window, oldest first. */
+enum { STATE_HEAD = 8 };
+
+size_t lh_sampler_state_size(const lh_sampler *sampler)
+{
+    return STATE_HEAD + (size_t)sampler->options.repetition_window;
+}
+
+size_t lh_sampler_state(const lh_sampler *sampler, int64_t *numbers)
+{
+    const lh_random *r = &sampler->random;
+    int64_t window = sampler->options.repetition_window, count = sampler->recent_count;
+    numbers[0] = (int64_t)r->seed;
+    numbers[1] = (int64_t)r->stream;
+    numbers[2] = (int64_t)r->counter;
+    for (int i = 0; i < 4; i++) {
+        numbers[3 + i] = r->words[i];
+    }
+    numbers[7] = r->left;
+    for (int64_t i = 0; i < count; i++) {
+        numbers[STATE_HEAD + i] = sampler->recent[(sampler->recent_next + window - count + i) % window];
+    }
+    return STATE_HEAD + (size_t)count;
+}
+
+bool lh_sampler_restore(lh_sampler *sampler, const int64_t *numbers, size_t count, bool with_random)
+{
+    if (count < STATE_HEAD || numbers[7] < 0 || numbers[7] > 4) {
+        return false;
+    }
+    for (int i = 0; i < 4; i++) {
+        if (numbers[3 + i] < 0 || numbers[3 + i] > UINT32_MAX) {
+            return false;
+        }
+    }
+    for (size_t i = STATE_HEAD; i < count; i++) {
+        if (numbers[i] < 0 || numbers[i] >= sampler->vocab) {
+            return false;
+        }
+    }
+    if (with_random) {
+        lh_random *r = &sampler->random;
+        r->seed = (uint64_t)numbers[0];
+        r->stream = (uint64_t)numbers[1];
+        r->counter = (uint64_t)numbers[2];
+        for (int i = 0; i < 4; i++) {
+            r->words[i] = (uint32_t)numbers[3 + i];
+        }
+        r->left = (uint32_t)numbers[7];
+    }
+    sampler->recent_count = sampler->recent_next = 0;
+    memset(sampler->times, 0, sizeof *sampler->times * (size_t)sampler->vocab);
+    for (size_t i = STATE_HEAD; i < count; i++) {
+        lh_sampler_note(sampler, (int32_t)numbers[i]);
+    }
+    return true;
+}

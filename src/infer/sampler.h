@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/random.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct lh_sampler_options {
@@ -29,5 +31,13 @@ void lh_sampler_note(lh_sampler *sampler, int32_t token);
 /* Draws from logits [vocab] (not changed). Filters apply in this order: repetition penalty, temperature, top-k,
  * top-p, min-p. LH_E_NUMERIC if a logit is NaN. */
 lh_status lh_sampler_pick(lh_sampler *sampler, const float *logits, int32_t *token, lh_error *error);
+
+/* What the next pick depends on beside the logits and the options: the place in the random stream and the
+ * repetition window. A list of 64-bit numbers; lh_sampler_state_size of them at most. */
+size_t lh_sampler_state_size(const lh_sampler *sampler);
+size_t lh_sampler_state(const lh_sampler *sampler, int64_t *numbers); /* returns how many were written */
+/* Takes a state back, also into a sampler with other options (its repetition window keeps the newest tokens). False
+ * if the numbers are no state; the sampler is then as it was. `with_random` false keeps the sampler's own seed. */
+bool lh_sampler_restore(lh_sampler *sampler, const int64_t *numbers, size_t count, bool with_random);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef LH_INFER_SESSION_H
 #define LH_INFER_SESSION_H
 
+#include "formats/checkpoint.h"
 #include "model/model.h"
 
 typedef struct lh_session lh_session;
@@ -43,10 +44,21 @@ lh_status lh_session_fork(lh_session **copy, const lh_session *session, lh_error
 lh_status lh_session_mark(lh_session *session, lh_error *error);
 lh_status lh_session_rewind(lh_session *session, lh_error *error);
 
-/* The state as a file in the checkpoint format, and back into a session of the same model configuration and lanes.
- */
+/* The state as a file in the checkpoint format, and back into a session of the same model, configuration and lanes.
+ * A file that does not fit is LH_E_FORMAT (or LH_E_SHAPE), and the session stays as it was. */
 lh_status lh_session_save(const lh_session *session, const char *path, lh_error *error);
 lh_status lh_session_restore(lh_session *session, const char *path, lh_error *error);
+
+/* The same with entries of the caller's own in the file, whose names must begin with a word and a point that
+ * sessions do not use ("generator.seed"). `add` is called before the file is written; what it adds as tensors must
+ * live until the call returns. `take` is called after everything of the session was found good and before anything
+ * changes. */
+typedef lh_status (*lh_session_add)(void *user, lh_checkpoint_writer *writer, lh_error *error);
+typedef lh_status (*lh_session_take)(void *user, const lh_checkpoint *file, lh_error *error);
+lh_status lh_session_save_with(const lh_session *session, const char *path, lh_session_add add, void *user,
+                               lh_error *error);
+lh_status lh_session_restore_with(lh_session *session, const char *path, lh_session_take take, void *user,
+                                  lh_error *error);
 
 /* For reports: called after each layer's attention; see lh_memory.observe. NULL switches it off. */
 void lh_session_observe(lh_session *session, void (*observe)(void *user, const lh_layer_io *io), void *user);

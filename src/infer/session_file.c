@@ -73,7 +73,7 @@ static lh_status visit_state(const lh_session *s, visitor visit, void *user, lh_
 }
 
 /* Tells one set of weights from another: a hash over the ends of every parameter. */
-static lh_status weights_fingerprint(const lh_model *model, char *text, size_t size, lh_error *error)
+static void weights_fingerprint(const lh_model *model, char *text, size_t size)
 {
     uint64_t hash = 14695981039346656037u;
     for (int i = 0; i < model->parameters.count; i++) {
@@ -88,7 +88,23 @@ static lh_status weights_fingerprint(const lh_model *model, char *text, size_t s
             hash = (hash ^ ends[j]) * 1099511628211u;
         }
     }
-    (void)error;
+    (void)snprintf(text, size, "%016" PRIx64, hash);
+}
+
+/* The resolved configuration, so that a session is not restored under other sizes, distances or visibility. */
+static lh_status configuration_fingerprint(const lh_model *model, char *text, size_t size, lh_error *error)
+{
+    uint64_t hash = 14695981039346656037u;
+    lh_string recipe = {0};
+    lh_recipe_write(model->recipe, false, &recipe);
+    if (recipe.failed) {
+        lh_string_free(&recipe);
+        return lh_fail(error, LH_E_MEMORY, "no memory for the configuration of a session");
+    }
+    for (size_t i = 0; i < recipe.size; i++) {
+        hash = (hash ^ (unsigned char)recipe.data[i]) * 1099511628211u;
+    }
+    lh_string_free(&recipe);
     (void)snprintf(text, size, "%016" PRIx64, hash);
     return LH_OK;
 }
@@ -111,12 +127,15 @@ static lh_status save_tensor(void *user, const char *name, lh_tensor *tensor, lh
     return lh_checkpoint_add(v->writer, &entry, error);
 }
 
-static lh_status save_all(const lh_session *s, save_visit *v, const char *path, lh_error *error)
+static lh_status save_all(const lh_session *s, save_visit *v, const char *path, lh_session_add add, void *user,
+                          lh_error *error)
 {
-    char weights[32];
+    char weights[32], configuration[32];
     size_t cells = (size_t)(s->stream->batch * s->model->config.segment);
-    LH_TRY(weights_fingerprint(s->model, weights, sizeof weights, error));
+    weights_fingerprint(s->model, weights, sizeof weights);
+    LH_TRY(configuration_fingerprint(s->model, configuration, sizeof configuration, error));
     LH_TRY(lh_checkpoint_add_text(v->writer, "weights", weights, error));
+    LH_TRY(lh_checkpoint_add_text(v->writer, "configuration", configuration, error));
     LH_TRY(visit_state(s, save_tensor, v, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "lanes", s->stream->batch, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "fill", s->stream->fill, error));
@@ -124,16 +143,25 @@ static lh_status save_all(const lh_session *s, save_visit *v, const char *path, 
     LH_TRY(lh_checkpoint_add_integer(v->writer, "segments", s->stream->memory->segments, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "overlap", s->overlap, error));
     LH_TRY(lh_checkpoint_add_blob(v->writer, "tokens", s->segment, cells * sizeof *s->segment, error));
+    if (add) {
+        LH_TRY(add(user, v->writer, error));
+    }
     return lh_checkpoint_write_file(v->writer, path, s->stream->position, error);
 }
 
 lh_status lh_session_save(const lh_session *session, const char *path, lh_error *error)
 {
+    return lh_session_save_with(session, path, NULL, NULL, error);
+}
+
+lh_status lh_session_save_with(const lh_session *session, const char *path, lh_session_add add, void *user,
+                               lh_error *error)
+{
     lh_error local = {0};
     lh_error *sink = error ? error : &local;
     save_visit v = {.path = path};
     LH_TRY(lh_checkpoint_writer_create(&v.writer, sink));
-    lh_status status = save_all(session, &v, path, sink);
+    lh_status status = save_all(session, &v, path, add, user, sink);
     lh_checkpoint_writer_free(v.writer);
     copies_free(&v.copies);
     return status;
@@ -141,6 +169,7 @@ lh_status lh_session_save(const lh_session *session, const char *path, lh_error 
 
 typedef struct restore_visit {
     const lh_safetensors *file;
+    bool check_only;
 } restore_visit;
 
 static lh_status restore_tensor(void *user, const char *name, lh_tensor *tensor, lh_error *error)
@@ -152,52 +181,113 @@ static lh_status restore_tensor(void *user, const char *name, lh_tensor *tensor,
     }
     lh_status status =
         lh_safetensors_load(v->file, name, disk_dtype(tensor), tensor->ndim, tensor->shape, host, error);
-    if (status == LH_OK) {
+    if (status == LH_OK && !v->check_only) {
         status = lh_tensor_write(tensor, host, error);
     }
     lh_heap_free(host);
     return status;
 }
 
-static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const char *path, lh_error *error)
-{
-    char weights[32];
+/* The numbers beside the tensors. */
+typedef struct session_place {
     int64_t lanes, fill, position, segments, overlap;
-    size_t cells = (size_t)(s->stream->batch * s->model->config.segment);
+} session_place;
+
+static lh_status check_model(const lh_session *s, const lh_checkpoint *file, const char *path, lh_error *error)
+{
+    char weights[32], configuration[32];
     const char *saved = lh_safetensors_metadata(lh_checkpoint_file(file), "weights");
-    LH_TRY(weights_fingerprint(s->model, weights, sizeof weights, error));
-    if (!saved || strcmp(saved, weights) != 0) {
+    const char *saved_as = lh_safetensors_metadata(lh_checkpoint_file(file), "configuration");
+    weights_fingerprint(s->model, weights, sizeof weights);
+    LH_TRY(configuration_fingerprint(s->model, configuration, sizeof configuration, error));
+    if (!saved || !saved_as) {
+        return lh_fail(error, LH_E_FORMAT, "%s: this is a checkpoint, but not a session", path);
+    }
+    if (strcmp(saved_as, configuration) != 0) {
+        return lh_fail(error, LH_E_FORMAT,
+                       "%s: this session was saved under another configuration of the model (memory, segment or "
+                       "positions)",
+                       path);
+    }
+    if (strcmp(saved, weights) != 0) {
         return lh_fail(error, LH_E_FORMAT, "%s: this session was saved with other weights than the model's", path);
     }
-    LH_TRY(lh_checkpoint_integer(file, "lanes", &lanes, error));
-    LH_TRY(lh_checkpoint_integer(file, "fill", &fill, error));
-    LH_TRY(lh_checkpoint_integer(file, "position", &position, error));
-    LH_TRY(lh_checkpoint_integer(file, "segments", &segments, error));
-    LH_TRY(lh_checkpoint_integer(file, "overlap", &overlap, error));
-    if (lanes != s->stream->batch) {
+    return LH_OK;
+}
+
+static lh_status read_place(const lh_session *s, const lh_checkpoint *file, const char *path, session_place *place,
+                            lh_error *error)
+{
+    LH_TRY(lh_checkpoint_integer(file, "lanes", &place->lanes, error));
+    LH_TRY(lh_checkpoint_integer(file, "fill", &place->fill, error));
+    LH_TRY(lh_checkpoint_integer(file, "position", &place->position, error));
+    LH_TRY(lh_checkpoint_integer(file, "segments", &place->segments, error));
+    LH_TRY(lh_checkpoint_integer(file, "overlap", &place->overlap, error));
+    if (place->lanes != s->stream->batch) {
         return lh_fail(error, LH_E_FORMAT, "%s: holds %lld documents side by side, not %lld", path,
-                       (long long)lanes, (long long)s->stream->batch);
+                       (long long)place->lanes, (long long)s->stream->batch);
     }
-    if (fill < 0 || fill >= s->model->config.segment || position < fill) {
+    if (place->fill < 0 || place->fill >= s->model->config.segment || place->position < 0 || place->segments < 0) {
         return lh_fail(error, LH_E_FORMAT, "%s: %lld tokens of a segment of %lld at position %lld are impossible",
-                       path, (long long)fill, (long long)s->model->config.segment, (long long)position);
+                       path, (long long)place->fill, (long long)s->model->config.segment,
+                       (long long)place->position);
     }
-    LH_TRY(lh_checkpoint_load_blob(file, "tokens", s->segment, cells * sizeof *s->segment, error));
-    restore_visit v = {.file = lh_checkpoint_file(file)};
+    return LH_OK;
+}
+
+static lh_status read_tokens(const lh_session *s, const lh_checkpoint *file, const char *path, int32_t *tokens,
+                             lh_error *error)
+{
+    size_t cells = (size_t)(s->stream->batch * s->model->config.segment);
+    LH_TRY(lh_checkpoint_load_blob(file, "tokens", tokens, cells * sizeof *tokens, error));
+    for (size_t i = 0; i < cells; i++) {
+        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab) {
+            return lh_fail(error, LH_E_FORMAT, "%s: token id %d is not below the vocabulary of %lld", path,
+                           tokens[i], (long long)s->model->config.vocab);
+        }
+    }
+    return LH_OK;
+}
+
+/* Everything is read and checked once before anything changes. */
+static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const char *path, int32_t *tokens,
+                             lh_session_take take, void *user, lh_error *error)
+{
+    session_place place = {0};
+    restore_visit v = {.file = lh_checkpoint_file(file), .check_only = true};
+    LH_TRY(check_model(s, file, path, error));
+    LH_TRY(read_place(s, file, path, &place, error));
+    LH_TRY(read_tokens(s, file, path, tokens, error));
     LH_TRY(visit_state(s, restore_tensor, &v, error));
-    lh_session_set_overlap(s, overlap);
-    s->stream->fill = fill;
-    s->stream->position = position;
-    s->stream->memory->segments = segments;
+    if (take) {
+        LH_TRY(take(user, file, error));
+    }
+    v.check_only = false;
+    LH_TRY(visit_state(s, restore_tensor, &v, error));
+    memcpy(s->segment, tokens, sizeof *tokens * (size_t)(s->stream->batch * s->model->config.segment));
+    lh_session_set_overlap(s, place.overlap);
+    s->stream->fill = place.fill;
+    s->stream->position = place.position;
+    s->stream->memory->segments = place.segments;
     memset(s->stream->memory->derived_valid, 0, sizeof s->stream->memory->derived_valid);
     return LH_OK;
 }
 
 lh_status lh_session_restore(lh_session *session, const char *path, lh_error *error)
 {
+    return lh_session_restore_with(session, path, NULL, NULL, error);
+}
+
+lh_status lh_session_restore_with(lh_session *session, const char *path, lh_session_take take, void *user,
+                                  lh_error *error)
+{
     lh_checkpoint *file;
     LH_TRY(lh_checkpoint_open(&file, path, error));
-    lh_status status = restore_all(session, file, path, error);
+    size_t cells = (size_t)(session->stream->batch * session->model->config.segment);
+    int32_t *tokens = lh_heap_alloc(sizeof *tokens * cells);
+    lh_status status = tokens ? restore_all(session, file, path, tokens, take, user, error)
+                              : lh_fail(error, LH_E_MEMORY, "%s: no memory to read the session", path);
+    lh_heap_free(tokens);
     lh_checkpoint_close(file);
     return status;
 }

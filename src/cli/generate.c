@@ -1,0 +1,288 @@
+#include "infer/generate.h"
+
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/internal.h"
+#include "cli/model.h"
+#include "cli/verbs.h"
+#include "data/reader.h"
+#include "formats/json_util.h"
+#include "text/utf8.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const lh_option options[] = {
+    {"prompt", 'p', LH_OPTION_STRING, "TEXT", NULL, "The text to continue", NULL},
+    {"prompt-file", 'f', LH_OPTION_STRING, "FILE", NULL,
+     "The text to continue, of any length, plain or compressed; - is standard input", NULL},
+    {"tokens", 'n', LH_OPTION_INTEGER, "N", "200", "How many tokens to write", NULL},
+    {"temperature", 't', LH_OPTION_REAL, "X", "1",
+     "Below 1: nearer to the most probable; 0: always the most probable", NULL},
+    {"top-k", 0, LH_OPTION_INTEGER, "K", "0", "Only the K most probable tokens; 0: all", NULL},
+    {"top-p", 0, LH_OPTION_REAL, "P", "1", "Only the most probable tokens that hold this share together", NULL},
+    {"min-p", 0, LH_OPTION_REAL, "P", "0", "Only tokens at least this fraction as probable as the best", NULL},
+    {"repetition-penalty", 0, LH_OPTION_REAL, "X", "1", "Above 1: recent tokens become less probable", NULL},
+    {"repetition-window", 0, LH_OPTION_INTEGER, "N", "64", "How many recent tokens that concerns", NULL},
+    {"seed", 's', LH_OPTION_INTEGER, "N", "0", "Which random numbers to draw", NULL},
+    {"stop", 0, LH_OPTION_STRING, "TEXT", NULL, "End before this text", NULL},
+    {"ignore-end", 0, LH_OPTION_FLAG, NULL, NULL, "Go on behind the end-of-text token", NULL},
+    {"decode", 0, LH_OPTION_STRING, "HOW", "segment",
+     "How a compressive memory moves: with whole segments as in training, or with every token",
+     "segment|official_step|step_aligned"},
+    {"overlap", 0, LH_OPTION_INTEGER, "N", NULL,
+     "Without memory: tokens to read again when a segment is full (default: half of it)", NULL},
+    {"save-session", 0, LH_OPTION_STRING, "FILE", NULL, "Save what was read and written, to go on later", NULL},
+    {"load-session", 0, LH_OPTION_STRING, "FILE", NULL, "Go on from a saved session", NULL},
+    {"checkpoint", 0, LH_OPTION_STRING, "WHICH", NULL,
+     "model, best, latest or a step (default: the first there is)", NULL},
+    {"threads", 0, LH_OPTION_INTEGER, "N", "0", "Threads; 0: all", NULL},
+    {"echo", 'e', LH_OPTION_FLAG, NULL, NULL, "Print the prompt, too", NULL},
+    {"json", 'j', LH_OPTION_FLAG, NULL, NULL, "Print one JSON object at the end", NULL},
+    {0},
+};
+
+typedef struct task {
+    const lh_command *command;
+    lh_model *model;
+    lh_tokenizer *tokenizer;
+    lh_session *session;
+    lh_generator *generator;
+    bool json, echo, terminal;
+    lh_string text;  /* everything written, for JSON */
+    const char *why; /* it ended */
+    double read_seconds, write_seconds;
+} task;
+
+/* Bytes that are no UTF-8 would upset a terminal: there they become U+FFFD. Elsewhere the bytes go out as they are.
+ */
+static void put(const task *t, const char *bytes, size_t size)
+{
+    for (size_t at = 0; t->terminal && at < size;) {
+        size_t valid = lh_utf8_valid_prefix((const unsigned char *)bytes + at, size - at);
+        (void)fwrite(bytes + at, 1, valid, stdout);
+        at += valid;
+        if (at < size) {
+            (void)fputs("\xef\xbf\xbd", stdout);
+            at++;
+        }
+    }
+    if (!t->terminal) {
+        (void)fwrite(bytes, 1, size, stdout);
+    }
+    (void)fflush(stdout);
+}
+
+static lh_status read_piece(task *t, const char *bytes, size_t size, lh_error *error)
+{
+    if (t->echo && !t->json) {
+        put(t, bytes, size);
+    }
+    return lh_generator_read(t->generator, bytes, size, error);
+}
+
+static uint64_t file_size(const char *path)
+{
+    struct stat about;
+    return strcmp(path, "-") != 0 && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? (uint64_t)about.st_size
+                                                                                       : 0;
+}
+
+#define READ_PIECE ((size_t)16 << 10)
+
+static lh_status read_file(task *t, const char *path, lh_error *error)
+{
+    lh_reader *reader;
+    lh_progress progress;
+    LH_TRY(lh_reader_open(&reader, path, error));
+    char *buffer = lh_heap_alloc(READ_PIECE);
+    lh_status status = buffer ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory to read the prompt");
+    uint64_t total = file_size(path);
+    bool show = total > 4 * READ_PIECE || total == 0;
+    if (show) {
+        lh_progress_start(&progress, "reading", "B", total);
+    }
+    size_t got = READ_PIECE;
+    while (status == LH_OK && got == READ_PIECE && !lh_signals_pending()) {
+        status = lh_reader_read(reader, buffer, READ_PIECE, &got, error);
+        if (status == LH_OK) {
+            status = read_piece(t, buffer, got, error);
+        }
+        if (show) {
+            char note[64];
+            (void)snprintf(note, sizeof note, "%lld tokens", (long long)lh_generator_tokens_read(t->generator));
+            lh_progress_update(&progress, lh_reader_consumed(reader), note);
+        }
+    }
+    if (show) {
+        lh_progress_finish(&progress, NULL);
+    }
+    lh_heap_free(buffer);
+    lh_reader_free(reader);
+    return status;
+}
+
+static lh_status read_prompt(task *t, lh_error *error)
+{
+    const char *text = lh_command_string(t->command, "prompt");
+    const char *path = lh_command_string(t->command, "prompt-file");
+    double start = lh_now();
+    if (path) {
+        LH_TRY(read_file(t, path, error));
+    }
+    if (text) {
+        LH_TRY(read_piece(t, text, strlen(text), error));
+    }
+    t->read_seconds = lh_now() - start;
+    return LH_OK;
+}
+
+static lh_status give(task *t, lh_string *piece, lh_error *error)
+{
+    if (t->json) {
+        lh_string_append(&t->text, piece->data ? piece->data : "", piece->size);
+        if (t->text.failed) {
+            return lh_fail(error, LH_E_MEMORY, "no memory for the text that is written");
+        }
+    } else if (piece->size > 0) {
+        put(t, piece->data, piece->size);
+    }
+    lh_string_clear(piece);
+    return LH_OK;
+}
+
+static lh_status write_on(task *t, lh_error *error)
+{
+    lh_string piece = {0};
+    lh_status status = LH_OK;
+    bool ended = false;
+    double start = lh_now();
+    int64_t tokens = lh_command_integer(t->command, "tokens");
+    t->why = "tokens";
+    for (int64_t i = 0; i < tokens && !ended && status == LH_OK && !lh_signals_pending(); i++) {
+        status = lh_generator_next(t->generator, &piece, &ended, error);
+        if (status == LH_OK) {
+            status = give(t, &piece, error);
+        }
+    }
+    t->why = ended ? "end" : lh_signals_pending() ? "interrupted" : t->why;
+    if (status == LH_OK) {
+        status = lh_generator_finish(t->generator, &piece, error);
+    }
+    if (status == LH_OK) {
+        status = give(t, &piece, error);
+    }
+    t->write_seconds = lh_now() - start;
+    lh_string_free(&piece);
+    return status;
+}
+
+static lh_status print_json(const task *t, lh_error *error)
+{
+    lh_string out = {0};
+    const lh_generator *g = t->generator;
+    int64_t read = lh_generator_tokens_read(g), written = lh_generator_tokens_written(g);
+    lh_string_print(&out, "{\n  \"text\": ");
+    lh_json_append_string(&out, t->text.data ? t->text.data : "", t->text.size);
+    lh_string_print(&out, ",\n  \"ended_by\": \"%s\",\n  \"prompt_tokens\": %lld,\n  \"tokens\": %lld,\n", t->why,
+                    (long long)read, (long long)written);
+    lh_string_print(&out, "  \"position\": %lld,\n  \"state_bytes\": %lld,\n",
+                    (long long)lh_session_position(t->session), (long long)lh_session_state_bytes(t->session));
+    lh_string_print(&out, "  \"read_seconds\": %.6f,\n  \"write_seconds\": %.6f\n}\n", t->read_seconds,
+                    t->write_seconds);
+    return lh_print_text(&out, error);
+}
+
+static lh_status prepare(task *t, lh_error *error)
+{
+    const lh_command *c = t->command;
+    const char *stop = lh_command_string(c, "stop");
+    lh_generator_options o = {.sampling = {.temperature = lh_command_real(c, "temperature"),
+                                           .top_k = lh_command_integer(c, "top-k"),
+                                           .top_p = lh_command_real(c, "top-p"),
+                                           .min_p = lh_command_real(c, "min-p"),
+                                           .repetition_penalty = lh_command_real(c, "repetition-penalty"),
+                                           .repetition_window = lh_command_integer(c, "repetition-window"),
+                                           .seed = (uint64_t)lh_command_integer(c, "seed")},
+                              .stops = &stop,
+                              .stop_count = stop ? 1 : 0,
+                              .ignore_end = lh_command_flag(c, "ignore-end")};
+    if (lh_command_integer(c, "tokens") < 0) {
+        return lh_fail(error, LH_E_ARGUMENT, "--tokens must not be negative");
+    }
+    LH_TRY(lh_session_create(&t->session, t->model, 1, (int)lh_command_integer(c, "threads"), error));
+    if (lh_command_given(c, "overlap")) {
+        lh_session_set_overlap(t->session, lh_command_integer(c, "overlap"));
+    }
+    LH_TRY(lh_generator_create(&t->generator, t->session, t->tokenizer, &o, error));
+    const char *load = lh_command_string(c, "load-session");
+    return load ? lh_generator_restore(t->generator, load, lh_command_given(c, "seed"), error) : LH_OK;
+}
+
+static lh_status work(task *t, lh_error *error)
+{
+    LH_TRY(prepare(t, error));
+    LH_TRY(read_prompt(t, error));
+    LH_TRY(write_on(t, error));
+    if (t->json) {
+        LH_TRY(print_json(t, error));
+    } else if (t->terminal) {
+        (void)putchar('\n');
+    }
+    const char *save = lh_command_string(t->command, "save-session");
+    if (save) {
+        LH_TRY(lh_generator_save(t->generator, save, error));
+    }
+    return lh_signals_pending()
+               ? lh_fail(error, LH_E_INTERRUPTED, save ? "interrupted; the session is in %s" : "interrupted%s",
+                         save ? save : "")
+               : LH_OK;
+}
+
+static lh_status run_generate(const lh_command *command, lh_error *error)
+{
+    const char *decode = lh_command_string(command, "decode");
+    const char *stepped[3] = {"model.segment=1", NULL, NULL};
+    stepped[1] = strcmp(decode, "official_step") == 0 ? "memory.stepping=official" : "memory.stepping=aligned";
+    task t = {.command = command,
+              .json = lh_command_flag(command, "json"),
+              .echo = lh_command_flag(command, "echo"),
+              .terminal = lh_cli_terminal()};
+    lh_signals_install();
+    lh_status status = lh_cli_open_model(command, strcmp(decode, "segment") == 0 ? NULL : stepped, &t.model,
+                                         &t.tokenizer, NULL, error);
+    if (status == LH_OK) {
+        status = work(&t, error);
+    }
+    lh_generator_free(t.generator);
+    lh_session_free(t.session);
+    lh_string_free(&t.text);
+    lh_tokenizer_free(t.tokenizer);
+    lh_model_free(t.model);
+    return status;
+}
+
+const lh_verb lh_verb_generate = {
+    .name = "generate",
+    .summary = "Continue a text",
+    .operands = "RUN [section.key=value ...]",
+    .description =
+        "Reads a prompt of any length with a trained model and writes on. The memory taken does not depend on the "
+        "length of the prompt; what is written appears token by token.\n\n"
+        "RUN is a run or model directory, or a file of weights in one. Sizes that do not change the weights, such "
+        "as memory.compressed, may differ from training.\n\n"
+        "Ctrl-C ends after the current token; with --save-session the session is saved then, too. A session that "
+        "is loaded goes on exactly where it was saved, random numbers included, unless --seed is given; more "
+        "prompt may follow it.\n\n"
+        "The Compressive Transformer was published with nucleus sampling at --top-p 0.98.",
+    .examples = "longhand generate runs/first --prompt \"It was a\" --tokens 500 --top-p 0.98\n"
+                "    continues a line\n"
+                "longhand generate runs/first -f book.txt --save-session book.session.safetensors\n"
+                "    reads a book, writes on, and keeps the place\n"
+                "longhand generate runs/first --load-session book.session.safetensors\n    goes on from there",
+    .min_operands = 1,
+    .max_operands = -1,
+    .options = options,
+    .run = run_generate,
+};

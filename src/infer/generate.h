@@ -1,0 +1,49 @@
+/* Writing on: a text is read in pieces of any size, then continued token by token. Memory does not depend on how
+ * long the text is. */
+#ifndef LH_INFER_GENERATE_H
+#define LH_INFER_GENERATE_H
+
+#include "infer/sampler.h"
+#include "infer/session.h"
+#include "text/tokenizer.h"
+
+typedef struct lh_generator_options {
+    lh_sampler_options sampling;
+    const char *const *stops; /* writing ends before any of these texts */
+    size_t stop_count;
+    bool ignore_end; /* goes on behind the tokenizer's end-of-text token */
+    bool special;    /* special tokens are written as text, too */
+} lh_generator_options;
+
+typedef struct lh_generator lh_generator;
+
+/* A session of one lane. Session and tokenizer must outlive the generator; stops are copied. The tokenizer must
+ * have no more tokens than the model. */
+lh_status lh_generator_create(lh_generator **generator, lh_session *session, const lh_tokenizer *tokenizer,
+                              const lh_generator_options *options, lh_error *error);
+void lh_generator_free(lh_generator *generator); /* NULL is fine */
+
+/* Reads the next bytes of the prompt. Any way of cutting it gives the same. */
+lh_status lh_generator_read(lh_generator *generator, const void *bytes, size_t size, lh_error *error);
+
+/* Writes the next token: appends its text, without what may still become a stop text or the beginning of a
+ * character. *ended is set when a stop text or the end-of-text token came up; the rest is then in `text`. A session
+ * that has read nothing begins with the tokenizer's end-of-text token, or, if there is none, with a line feed (or
+ * token 0). */
+lh_status lh_generator_next(lh_generator *generator, lh_string *text, bool *ended, lh_error *error);
+
+/* Appends what was held back: call when no more tokens are wanted. */
+lh_status lh_generator_finish(lh_generator *generator, lh_string *text, lh_error *error);
+
+int64_t lh_generator_tokens_read(const lh_generator *generator);    /* of the prompt, so far */
+int64_t lh_generator_tokens_written(const lh_generator *generator); /* by lh_generator_next */
+int32_t lh_generator_last_token(const lh_generator *generator);     /* LH_NO_TOKEN before the first */
+
+/* Session, random stream and repetition window in one file: a generator that takes it back writes on, token for
+ * token, as this one would have. With `keep_seed` the restored generator keeps its own random stream. What
+ * lh_generator_next has held back must have been taken with lh_generator_finish. The file is a session file:
+ * lh_session_restore takes it, too, but then the last token written is not yet read. */
+lh_status lh_generator_save(lh_generator *generator, const char *path, lh_error *error);
+lh_status lh_generator_restore(lh_generator *generator, const char *path, bool keep_seed, lh_error *error);
+
+#endif
