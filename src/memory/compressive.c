@@ -33,6 +33,9 @@ static const lh_recipe_key keys[] = {
      "from them"},
     {"memory", "auxiliary_weight", LH_RECIPE_REAL, "1", 0, 1e6, NULL,
      "memory.kind=compressive memory.function=conv,dilated", "weight of the auxiliary loss"},
+    {"memory", "stepping", LH_RECIPE_CHOICE, "segment", 0, 0, "segment|official|aligned", "memory.kind=compressive",
+     "how the memory moves: by whole segments; or, with segments of one token, in the released code's way of one "
+     "step at a time, or so that blocks are those of whole segments"},
     {"memory", "positions", LH_RECIPE_CHOICE, "own", 0, 0, "own|continued|scaled", "memory.kind=compressive",
      "distances of compressed slots: their own table counted from the segment, the memory's table continued by "
      "slots, or "
@@ -41,6 +44,7 @@ static const lh_recipe_key keys[] = {
 };
 
 typedef enum auxiliary_loss { LOSS_ATTENTION, LOSS_AUTOENCODE, LOSS_NONE } auxiliary_loss;
+typedef enum stepping { STEP_SEGMENT, STEP_OFFICIAL, STEP_ALIGNED } stepping;
 typedef enum slot_positions { POSITIONS_OWN, POSITIONS_CONTINUED, POSITIONS_SCALED } slot_positions;
 
 typedef struct compressive_options {
@@ -48,12 +52,14 @@ typedef struct compressive_options {
     lh_compression compression;
     auxiliary_loss loss;
     slot_positions positions;
+    stepping stepping;
     double auxiliary_weight;
     int64_t block, slots; /* positions compressed at once, and what they become */
+    int64_t pending;      /* positions that have left the memory and wait to be compressed (stepping = aligned) */
 } compressive_options;
 
 /* State of a layer, in this order. */
-enum { COMPRESSED, MEMORY, USAGE, STATES };
+enum { COMPRESSED, MEMORY, USAGE, PENDING, STATES };
 /* Derived entries follow the state. */
 enum { DERIVED_COMPRESSED, DERIVED_MEMORY = 2, DERIVED_TABLE = 4 };
 /* Parameters of a layer. */
@@ -74,6 +80,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     static const char *const functions[] = {"conv", "dilated", "max", "mean", "most-used"};
     static const char *const losses[] = {"attention", "autoencode", "none"};
     static const char *const positions[] = {"own", "continued", "scaled"};
+    static const char *const steps[] = {"segment", "official", "aligned"};
     const lh_recipe *recipe = shape->recipe;
     compressive_options *o = lh_heap_alloc(sizeof *o);
     *options = o;
@@ -85,6 +92,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     o->auxiliary_weight = lh_recipe_real(recipe, "memory.auxiliary_weight");
     o->loss = (auxiliary_loss)choice_index(lh_recipe_string(recipe, "memory.loss"), losses, 3);
     o->positions = (slot_positions)choice_index(lh_recipe_string(recipe, "memory.positions"), positions, 3);
+    o->stepping = (stepping)choice_index(lh_recipe_string(recipe, "memory.stepping"), steps, 3);
     lh_compression *f = &o->compression;
     f->function = (lh_compression_function)choice_index(lh_recipe_string(recipe, "memory.function"), functions, 5);
     f->rate = lh_recipe_integer(recipe, "memory.rate");
@@ -106,10 +114,19 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     if (f->function != LH_COMPRESS_CONV && f->function != LH_COMPRESS_DILATED) {
         o->loss = LOSS_NONE; /* nothing to train */
     }
+    if (o->stepping != STEP_SEGMENT && shape->segment != 1) {
+        return lh_recipe_reject(recipe, "memory.stepping", error, "needs model.segment = 1, not %lld",
+                                (long long)shape->segment);
+    }
+    if (o->stepping == STEP_ALIGNED && f->function == LH_COMPRESS_MOST_USED) {
+        return lh_recipe_reject(recipe, "memory.stepping", error,
+                                "cannot rank blocks that have left the memory; use official");
+    }
     if (o->length > 0) {
         int64_t wanted = f->rate + f->extra > shape->segment ? f->rate + f->extra : shape->segment;
         int64_t most = shape->segment + o->length - 1;
-        o->block = wanted < most ? wanted : most;
+        o->block = wanted < most || o->stepping == STEP_ALIGNED ? wanted : most;
+        o->pending = o->stepping == STEP_ALIGNED ? o->block - 1 : 0;
         o->slots = lh_compression_slots(f, o->block);
         if (o->slots < 1) {
             return lh_recipe_reject(recipe, "memory.rate", error,
@@ -191,6 +208,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
                                    "layers.%d.compressed", layer));
         LH_TRY(lh_memory_add_state(memory, o->length, shape->width, error, "layers.%d.memory", layer));
         LH_TRY(lh_memory_add_state(memory, usage ? o->length : 0, 0, error, "layers.%d.usage", layer));
+        LH_TRY(lh_memory_add_state(memory, o->pending, shape->width, error, "layers.%d.pending", layer));
         if (memory->inference) {
             LH_TRY(lh_fifo_add_derived(memory, has_slots(o) ? o->compressed : 0, layer, "compressed", error));
             LH_TRY(lh_fifo_add_derived(memory, o->length, layer, "memory", error));
@@ -315,19 +333,24 @@ static lh_tensor *autoencode_loss(const compressive_options *o, lh_layer_io *io,
     return lh_mean_square_error(io->context, rebuilt, lh_slice(io->context, block, 1, 0, rebuilt->shape[1]));
 }
 
-/* Average attention of each memory over the segments that it was attended in. */
-static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **evicted)
+/* Adds what this call's queries gave to each memory. A segment may arrive in pieces; it counts as a whole. */
+static lh_tensor *add_usage(lh_memory *memory, lh_layer_io *io)
+{
+    lh_context *context = io->context;
+    lh_tensor *mass[LH_ATTENTION_MAX_SOURCES] = {NULL};
+    double weight = 1.0 / (double)(memory->shape->heads * memory->shape->segment);
+    lh_attention_mass(context, io->q, io->sources, io->source, &io->options, io->lse, weight, mass);
+    lh_tensor *usage = lh_memory_get(memory, entry(memory, io->layer, USAGE));
+    return lh_add(context, usage, mass[io->sources - 1]); /* the memory is the last source */
+}
+
+/* Average attention of each memory over the segments that it was attended in. Returns the sums after the segment
+ * and, in *evicted, the averages of the block that is compressed. */
+static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor *sum, lh_tensor **evicted)
 {
     const compressive_options *o = memory->shape->options;
     lh_context *context = io->context;
     int64_t n_m = o->length, n_s = memory->shape->segment, batch = memory->batch;
-    lh_tensor *mass[LH_ATTENTION_MAX_SOURCES] = {NULL};
-    bool recording = context->recording;
-    context->recording = false;
-    double weight = 1.0 / (double)(memory->shape->heads * n_s);
-    lh_attention_mass(context, io->q, io->sources, io->source, &io->options, io->lse, weight, mass);
-    lh_tensor *usage = lh_memory_get(memory, entry(memory, io->layer, USAGE));
-    lh_tensor *sum = lh_add(context, usage, mass[io->sources - 1]); /* the memory is the last source */
     lh_tensor *fresh = lh_new(context, sum ? sum->dtype : LH_F32, 2, (int64_t[]){batch, n_s}, true);
     lh_tensor *all = lh_concat(context, 2, (lh_tensor *[]){sum, fresh}, 1);
     double *inverse = lh_arena_alloc(&context->arena, sizeof *inverse * (size_t)(n_m + n_s));
@@ -342,40 +365,85 @@ static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **e
         average = lh_multiply(context, all, factor);
     }
     *evicted = lh_slice(context, average, 1, 0, o->block);
-    lh_tensor *next = lh_contiguous(context, lh_slice(context, all, 1, n_s, n_m));
+    return lh_contiguous(context, lh_slice(context, all, 1, n_s, n_m));
+}
+
+static void write_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **evicted)
+{
+    lh_context *context = io->context;
+    bool recording = context->recording;
+    context->recording = false;
+    lh_tensor *usage = add_usage(memory, io);
+    if (io->segment_z) {
+        usage = update_usage(memory, io, usage, evicted);
+    }
+    lh_memory_set(memory, context, entry(memory, io->layer, USAGE), usage); /* does nothing while recomputing */
     context->recording = recording;
-    return next;
+}
+
+/* Is a block compressed at the end of this segment? Steps count from the last reset of all streams. */
+static bool block_is_due(const lh_memory *memory, const lh_layer_io *io)
+{
+    const compressive_options *o = memory->shape->options;
+    int64_t step = memory->segments - (io->context->recomputing ? 1 : 0); /* counted when the forward pass ends */
+    return o->stepping == STEP_SEGMENT || step % o->compression.rate == o->compression.rate - 1;
+}
+
+/* The oldest positions of memory and segment; with aligned steps, what left the memory last. */
+static lh_tensor *block_to_compress(lh_memory *memory, lh_layer_io *io, lh_tensor *m)
+{
+    const compressive_options *o = memory->shape->options;
+    lh_context *context = io->context;
+    lh_tensor *all = lh_concat(context, 2, (lh_tensor *[]){m, io->segment_z}, 1);
+    if (o->stepping != STEP_ALIGNED) {
+        return lh_contiguous(context, lh_slice(context, lh_detach(context, all), 1, 0, o->block));
+    }
+    int index = entry(memory, io->layer, PENDING);
+    lh_tensor *leaving = lh_slice(context, lh_detach(context, all), 1, 0, 1);
+    lh_tensor *block = lh_concat(context, 2, (lh_tensor *[]){lh_memory_get(memory, index), leaving}, 1);
+    lh_memory_set(memory, context, index, lh_contiguous(context, lh_slice(context, block, 1, 1, o->pending)));
+    return block;
+}
+
+static void compress(lh_memory *memory, lh_layer_io *io, lh_tensor *block, lh_tensor *evicted_usage)
+{
+    const compressive_options *o = memory->shape->options;
+    lh_context *context = io->context;
+    int index = entry(memory, io->layer, COMPRESSED);
+    lh_tensor *slots = lh_compress(context, &o->compression, block, io->parameters->tensors[WEIGHT],
+                                   &io->parameters->tensors[DILATED], evicted_usage);
+    if (o->loss != LOSS_NONE && !memory->inference) {
+        lh_tensor *loss =
+            o->loss == LOSS_ATTENTION ? attention_loss(o, io, block, slots) : autoencode_loss(o, io, block, slots);
+        io->auxiliary = o->auxiliary_weight == 1.0 ? loss : lh_scale(context, loss, o->auxiliary_weight);
+    }
+    if (!context->recomputing) {
+        lh_memory_set(memory, context, index,
+                      lh_fifo_push(context, lh_memory_get(memory, index), slots, o->compressed));
+    }
 }
 
 static void write(lh_memory *memory, lh_layer_io *io)
 {
     const compressive_options *o = memory->shape->options;
     lh_context *context = io->context;
-    if (!io->segment_z || o->length == 0) {
+    lh_tensor *evicted_usage = NULL;
+    if (o->length == 0) {
         return;
     }
-    int cm_index = entry(memory, io->layer, COMPRESSED), m_index = entry(memory, io->layer, MEMORY);
+    if (has_slots(o) && o->compression.function == LH_COMPRESS_MOST_USED) {
+        write_usage(memory, io, &evicted_usage);
+    }
+    if (!io->segment_z) {
+        return;
+    }
+    int m_index = entry(memory, io->layer, MEMORY);
     lh_tensor *m = lh_memory_get(memory, m_index);
     if (has_slots(o)) {
-        lh_tensor *all = lh_concat(context, 2, (lh_tensor *[]){m, io->segment_z}, 1);
-        lh_tensor *block = lh_contiguous(context, lh_slice(context, lh_detach(context, all), 1, 0, o->block));
-        lh_tensor *evicted_usage = NULL, *usage = NULL;
-        if (o->compression.function == LH_COMPRESS_MOST_USED) {
-            usage = update_usage(memory, io, &evicted_usage);
-        }
-        lh_tensor *slots = lh_compress(context, &o->compression, block, io->parameters->tensors[WEIGHT],
-                                       &io->parameters->tensors[DILATED], evicted_usage);
-        if (o->loss != LOSS_NONE && !memory->inference) {
-            lh_tensor *loss = o->loss == LOSS_ATTENTION ? attention_loss(o, io, block, slots)
-                                                        : autoencode_loss(o, io, block, slots);
-            io->auxiliary = o->auxiliary_weight == 1.0 ? loss : lh_scale(context, loss, o->auxiliary_weight);
-        }
-        if (!context->recomputing) {
-            lh_tensor *cm = lh_memory_get(memory, cm_index);
-            lh_memory_set(memory, context, cm_index, lh_fifo_push(context, cm, slots, o->compressed));
-            if (usage) {
-                lh_memory_set(memory, context, entry(memory, io->layer, USAGE), usage);
-            }
+        bool due = block_is_due(memory, io);
+        lh_tensor *block = due || o->stepping == STEP_ALIGNED ? block_to_compress(memory, io, m) : NULL;
+        if (due) {
+            compress(memory, io, block, evicted_usage);
         }
     }
     if (!context->recomputing) {

@@ -57,7 +57,8 @@ static const lh_recipe_preset presets[] = {
      "Compressive Transformer, 20 layers, 8-bit speech samples (about 40 M parameters; the width is ours)"},
     {"compressive-rl",
      "[model]\nvocab = 9\nlayers = 8\nwidth = 256\nheads = 8\nhidden = 1024\nsegment = 1\ninput_projection = "
-     "relu\n" COMPRESSIVE_BLOCK "[memory]\nkind = compressive\nlength = 64\ncompressed = 64\nrate = 4\n",
+     "relu\n" COMPRESSIVE_BLOCK
+     "[memory]\nkind = compressive\nlength = 64\ncompressed = 64\nrate = 4\nstepping = official\n",
      "Compressive Transformer core of the reinforcement-learning agent, one step at a time (layers and width are "
      "ours)"},
     {"vanilla-small",

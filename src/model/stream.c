@@ -87,7 +87,7 @@ lh_status lh_stream_reset(lh_stream *stream, lh_context *context, int64_t lane, 
     if (lane >= 0 && stream->fill != 0 && stream->batch > 1) {
         return lh_fail(error, LH_E_ARGUMENT, "one of several streams can be reset only where a segment begins");
     }
-    lh_memory_reset(stream->memory, context, lane);
+    lh_memory_reset(stream->memory, context, stream->batch == 1 ? -1 : lane);
     if (lane < 0 || stream->batch == 1) {
         stream->fill = 0;
         stream->position = 0;
