@@ -5,6 +5,7 @@
 /* clang-format off */
 const lh_verb *const lh_verbs[] = {
     &lh_verb_train,
+    &lh_verb_generate,
     &lh_verb_info,
     &lh_verb_data_list,
     &lh_verb_data_get,
@@ -14,6 +15,5 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_completion,
     &lh_verb_man,
     NULL,
-    &lh_verb_generate, &lh_verb_info, &lh_verb_help, &lh_verb_completion, &lh_verb_man, NULL,
 };
 /* clang-format on */
