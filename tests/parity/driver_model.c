@@ -1,0 +1,188 @@
+/* Runs a whole model for the parity scripts.
+ *
+ *   driver_model FOLDER LANES SECTION.KEY=VALUE ...
+ *
+ * FOLDER/tokens.i32 holds [segments, lanes, segment + 1] ids. Writes FOLDER/init.safetensors (the parameters) and
+ * FOLDER/result.safetensors: with fixed weights, loss and auxiliary of each of the first 4 segments, hidden states
+ * and all gradients of the fourth; then, from the start, the losses of an AdamW run over all segments. */
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIXED = 4 };
+
+typedef struct run {
+    lh_model *model;
+    lh_context *context;
+    lh_stream *stream;
+    int32_t *ids, *tokens, *targets;
+    double *weights;
+    int64_t lanes, segment, segments;
+} run;
+
+static void check(lh_status status, const lh_error *error)
+{
+    if (status != LH_OK) {
+        (void)fprintf(stderr, "driver_model: %s\n", error->message);
+        exit((int)status);
+    }
+}
+
+static void step(run *r, int64_t index, double *task, double *auxiliary, float *hidden)
+{
+    int64_t cells = r->lanes * r->segment;
+    lh_error error = {0};
+    for (int64_t b = 0; b < r->lanes; b++) {
+        for (int64_t i = 0; i < r->segment; i++) {
+            const int32_t *row = r->ids + (index * r->lanes + b) * (r->segment + 1);
+            r->tokens[b * r->segment + i] = row[i];
+            r->targets[b * r->segment + i] = row[i + 1];
+            r->weights[b * r->segment + i] = 1.0 / (double)cells;
+        }
+    }
+    lh_forward forward;
+    lh_model_forward(r->context, r->model, r->stream, r->tokens, r->segment, &forward);
+    lh_tensor *loss = lh_model_loss(r->context, r->model, forward.hidden, r->targets, r->weights, NULL);
+    *task = lh_scalar(r->context, loss);
+    *auxiliary = forward.auxiliary ? lh_scalar(r->context, forward.auxiliary) : 0.0;
+    if (hidden && forward.hidden) {
+        check(lh_tensor_read(forward.hidden, hidden, &error), &error);
+    }
+    if (forward.auxiliary) {
+        loss = lh_add(r->context, loss, forward.auxiliary);
+    }
+    lh_backward(r->context, loss, 1.0);
+    lh_stream_commit(r->stream, r->context);
+    check(lh_context_status(r->context, &error), &error);
+    lh_context_reset(r->context);
+}
+
+static void clear_grads(run *r)
+{
+    for (int i = 0; i < r->model->parameters.count; i++) {
+        lh_tensor *g = r->model->parameters.items[i].tensor->grad;
+        memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(float));
+    }
+}
+
+static void setup(run *r, int count, char **arguments)
+{
+    lh_error error = {0};
+    lh_recipe *recipe;
+    check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
+    for (int i = 0; i < count; i++) {
+        check(lh_recipe_override(recipe, arguments[i], &error), &error);
+    }
+    check(lh_recipe_resolve(recipe, &error), &error);
+    check(lh_model_create(&r->model, recipe, lh_recipe_integer(recipe, "model.vocab"), lh_backend_cpu(), LH_F32,
+                          &error),
+          &error);
+    lh_recipe_free(recipe);
+    check(lh_parameters_initialise(&r->model->parameters, 3, &error), &error);
+    for (int i = 0; i < r->model->parameters.count; i++) { /* nothing trivially zero or one */
+        lh_tensor *p = r->model->parameters.items[i].tensor;
+        float *x = lh_tensor_data(p);
+        lh_random random = lh_random_create(17, (uint64_t)i);
+        for (int64_t j = 0; j < lh_tensor_count(p); j++) {
+            x[j] += (float)(0.05 * lh_random_normal(&random));
+        }
+    }
+    check(lh_parameters_want_grads(&r->model->parameters, ~0u, &error), &error);
+    check(lh_context_create(&r->context, lh_backend_cpu(), 2, &error), &error);
+    check(lh_stream_create(&r->stream, r->model, r->lanes, false, &error), &error);
+    r->context->recording = r->context->training = true;
+    r->segment = r->model->config.segment;
+}
+
+int main(int argc, char **argv)
+{
+    char path[1024];
+    lh_error error = {0};
+    if (argc < 3) {
+        (void)fprintf(stderr, "usage: driver_model FOLDER LANES [section.key=value ...]\n");
+        return 2;
+    }
+    run r = {.lanes = atoll(argv[2])};
+    setup(&r, argc - 3, argv + 3);
+    (void)snprintf(path, sizeof path, "%s/init.safetensors", argv[1]);
+    check(lh_model_save(r.model, path, NULL, &error), &error);
+    char *text;
+    size_t size;
+    (void)snprintf(path, sizeof path, "%s/tokens.i32", argv[1]);
+    check(lh_file_read(path, 0, &text, &size, &error), &error);
+    r.ids = (int32_t *)(void *)text;
+    r.segments = (int64_t)(size / sizeof(int32_t)) / (r.lanes * (r.segment + 1));
+    size_t cells = (size_t)(r.lanes * r.segment);
+    r.tokens = calloc(cells, sizeof *r.tokens);
+    r.targets = calloc(cells, sizeof *r.targets);
+    r.weights = calloc(cells, sizeof *r.weights);
+    double *losses = calloc((size_t)r.segments, sizeof *losses),
+           *auxiliary = calloc((size_t)r.segments, sizeof(double));
+    double fixed[FIXED], fixed_auxiliary[FIXED];
+    float *hidden = calloc(cells * (size_t)r.model->config.width, sizeof *hidden);
+    for (int s = 0; s < FIXED; s++) {
+        clear_grads(&r);
+        step(&r, s, &fixed[s], &fixed_auxiliary[s], hidden);
+    }
+    int n = r.model->parameters.count;
+    size_t count = (size_t)n + 5;
+    lh_safetensors_tensor *out = calloc(count, sizeof *out);
+    float **m = calloc((size_t)n, sizeof *m), **v = calloc((size_t)n, sizeof *v);
+    for (int i = 0; i < n; i++) {
+        lh_tensor *p = r.model->parameters.items[i].tensor;
+        size_t bytes = (size_t)lh_tensor_count(p) * sizeof(float);
+        char *name = malloc(128);
+        void *copy = malloc(bytes);
+        (void)snprintf(name, 128, "grad.%s", r.model->parameters.items[i].name);
+        memcpy(copy, lh_tensor_data(p->grad), bytes);
+        out[i] = (lh_safetensors_tensor){.name = name, .dtype = LH_SAFETENSORS_F32, .ndim = p->ndim, .data = copy};
+        memcpy(out[i].shape, p->shape, sizeof(int64_t) * (size_t)p->ndim);
+        m[i] = calloc(1, bytes);
+        v[i] = calloc(1, bytes);
+    }
+    clear_grads(&r);
+    check(lh_stream_reset(r.stream, r.context, -1, &error), &error);
+    for (int64_t s = 0; s < r.segments; s++) {
+        step(&r, s, &losses[s], &auxiliary[s], NULL);
+        for (int i = 0; i < n; i++) {
+            lh_tensor *p = r.model->parameters.items[i].tensor;
+            lh_adamw_args args = {.n = lh_tensor_count(p),
+                                  .step = s + 1,
+                                  .lr = 1e-3,
+                                  .beta1 = 0.9,
+                                  .beta2 = 0.999,
+                                  .eps = 1e-8,
+                                  .decay = 0.01,
+                                  .grad_scale = 1.0,
+                                  .clear_grad = true,
+                                  .param = lh_tensor_data(p),
+                                  .grad = lh_tensor_data(p->grad),
+                                  .m = m[i],
+                                  .v = v[i]};
+            lh_run(r.context, LH_KERNEL_ADAMW, LH_F32, &args);
+        }
+    }
+    out[n] = (lh_safetensors_tensor){
+        .name = "fixed", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {FIXED}, .data = fixed};
+    out[n + 1] = (lh_safetensors_tensor){.name = "fixed_auxiliary",
+                                         .dtype = LH_SAFETENSORS_F64,
+                                         .ndim = 1,
+                                         .shape = {FIXED},
+                                         .data = fixed_auxiliary};
+    out[n + 2] = (lh_safetensors_tensor){
+        .name = "losses", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.segments}, .data = losses};
+    out[n + 3] = (lh_safetensors_tensor){
+        .name = "auxiliary", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.segments}, .data = auxiliary};
+    out[n + 4] = (lh_safetensors_tensor){.name = "hidden",
+                                         .dtype = LH_SAFETENSORS_F32,
+                                         .ndim = 3,
+                                         .shape = {r.lanes, r.segment, r.model->config.width},
+                                         .data = hidden};
+    (void)snprintf(path, sizeof path, "%s/result.safetensors", argv[1]);
+    check(lh_safetensors_write(path, out, count, NULL, 0, &error), &error);
+    return 0;
+}
