@@ -1,6 +1,6 @@
 /* Training and evaluation speed of a model beside the machine's GEMM peak, measured in the same run.
  *
- *   bench_train PRESET LANES STEPS [section.key=value ...]
+ *   bench_train [PRESET LANES STEPS [section.key=value ...]]       default: vanilla-small 8 3
  *
  * Each step is timed between two samples of the GEMM rate, so that a machine whose speed changes changes both.
  * Prints one JSON object: medians of tokens per second, model flop rate and its share of the GEMM peak, and the
@@ -128,8 +128,13 @@ static void setup(bench *b, int count, char **arguments)
 
 int main(int argc, char **argv)
 {
+    char *usual[] = {argv[0], "vanilla-small", "8", "3"};
+    if (argc == 1) {
+        argc = 4;
+        argv = usual;
+    }
     if (argc < 4) {
-        (void)fprintf(stderr, "usage: bench_train PRESET LANES STEPS [section.key=value ...]\n");
+        (void)fprintf(stderr, "usage: bench_train [PRESET LANES STEPS [section.key=value ...]]\n");
         return 2;
     }
     bench b = {.lanes = atoll(argv[2])};

@@ -11,6 +11,7 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_data_get,
     &lh_verb_data_prepare,
     &lh_verb_data_info,
+    &lh_verb_report,
     &lh_verb_help,
     &lh_verb_completion,
     &lh_verb_man,

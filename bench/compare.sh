@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Training beside PyTorch, in turns, so that a machine whose speed changes changes both: ROUNDS rounds (default 3) of
+# bench_train and support/peer_torch.py for each case, then the medians and their ratios. Part of make bench.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build="${LH_BUILD:-build}"
+rounds="${ROUNDS:-3}" steps="${STEPS:-3}"
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+#     name                preset               peer            lanes segment extra
+cases="
+vanilla-8x512             vanilla-small        vanilla         8     512
+vanilla-1x8192            vanilla-small        vanilla         1     8192
+compressive-4x512         compressive-small    compressive     4     512
+transformer-xl-4x512      transformer-xl-small transformer-xl  4     512
+"
+for round in $(seq "$rounds"); do
+    while read -r name preset peer lanes segment; do
+        [ -n "$name" ] || continue
+        echo "round $round: $name" >&2
+        "$build/bench_train" "$preset" "$lanes" "$steps" model.segment="$segment" >>"$results/$name.ours"
+        if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+            /usr/bin/python3 bench/support/peer_torch.py "$peer" "$lanes" "$segment" "$steps" >>"$results/$name.torch"
+        fi
+    done <<<"$cases"
+done
+/usr/bin/python3 - "$results" <<'PY'
+import glob, json, os, statistics, sys
+
+print("%-22s %10s %8s %7s %7s | %10s %7s %7s" % ("case", "tokens/s", "of GEMM", "eval/tr", "MB", "torch t/s", "MB", "ratio"))
+for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.ours"))):
+    ours = [json.loads(line) for line in open(path)]
+    median = lambda rows, key: statistics.median(row[key] for row in rows)
+    row = "%-22s %10.0f %7.0f%% %7.2f %7.0f |" % (os.path.basename(path)[:-5], median(ours, "train_tokens_per_s"),
+                                                100 * median(ours, "share_of_gemm"), median(ours, "eval_over_train"),
+                                                median(ours, "resident_peak_mb"))
+    peer = path[:-5] + ".torch"
+    if os.path.exists(peer):
+        theirs = [json.loads(line) for line in open(peer)]
+        row += " %10.0f %7.0f %6.2fx" % (median(theirs, "train_tokens_per_s"), median(theirs, "resident_peak_mb"),
+                                         median(ours, "train_tokens_per_s") / median(theirs, "train_tokens_per_s"))
+    print(row)
+PY

@@ -1,0 +1,102 @@
+"""The same training step in PyTorch, for bench/compare.sh: one JSON line with tokens per second and peak memory.
+
+    peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl or compressive (6 layers, width 512)
+"""
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "parity"))
+import torch
+import torch.nn.functional as F
+from torch_models import Model
+
+kind, lanes, segment, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+torch.manual_seed(1)
+torch.set_num_threads(os.cpu_count())
+WIDTH, HEADS, LAYERS, HIDDEN, VOCAB = 512, 8, 6, 2048, 256
+
+
+class Vanilla(torch.nn.Module):
+    """A plain pre-norm decoder of library modules, with the best attention this PyTorch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(VOCAB, WIDTH)
+        self.blocks = torch.nn.ModuleList()
+        for _ in range(LAYERS):
+            self.blocks.append(torch.nn.ModuleDict(dict(
+                n1=torch.nn.LayerNorm(WIDTH), qkv=torch.nn.Linear(WIDTH, 3 * WIDTH, bias=False),
+                out=torch.nn.Linear(WIDTH, WIDTH), n2=torch.nn.LayerNorm(WIDTH),
+                up=torch.nn.Linear(WIDTH, HIDDEN), down=torch.nn.Linear(HIDDEN, WIDTH))))
+        self.norm = torch.nn.LayerNorm(WIDTH)
+        angle = torch.arange(segment)[:, None] * 10000.0 ** (-torch.arange(0, 64, 2) / 64)[None]
+        self.cos, self.sin = angle.cos().repeat(1, 2), angle.sin().repeat(1, 2)
+        self.mask = torch.ones(segment, segment, dtype=torch.bool).triu(1)
+
+    def turn(self, x):
+        a, b = x.chunk(2, -1)
+        return x * self.cos + torch.cat([-b, a], -1) * self.sin
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        for b in self.blocks:
+            q, k, v = b["qkv"](b["n1"](x)).view(lanes, segment, 3, HEADS, 64).permute(2, 0, 3, 1, 4)
+            q, k = self.turn(q), self.turn(k)
+            if hasattr(F, "scaled_dot_product_attention"):
+                a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            else:
+                a = (q @ k.transpose(-1, -2) * 0.125).masked_fill(self.mask, -float("inf")).softmax(-1) @ v
+            x = x + b["out"](a.transpose(1, 2).reshape(lanes, segment, WIDTH))
+            x = x + b["down"](F.gelu(b["up"](b["n2"](x))))
+        return self.norm(x) @ self.embedding.weight.T
+
+
+def memory_model():
+    compressive = kind == "compressive"
+    c = dict(layers=LAYERS, width=WIDTH, heads=HEADS, segment=segment, length=512, compressed=512 if compressive else 0,
+             rate=4, function="conv", layout="input", share=False, scale_logits=False, same_length=False, clamp=0,
+             final_norm=True, kind=kind)
+    p = {"embedding.weight": (VOCAB, WIDTH), "output.bias": (VOCAB,), "final_norm.weight": (WIDTH,),
+         "final_norm.bias": (WIDTH,)}
+    for i in range(LAYERS):
+        L = "layers.%d." % i
+        for name in ("attention_norm", "hidden_norm"):
+            p[L + name + ".weight"] = p[L + name + ".bias"] = (WIDTH,)
+        for name in ("query", "output", "relative"):
+            p[L + "attention.%s.weight" % name] = (WIDTH, WIDTH)
+        p[L + "attention.key_value.weight"] = (2 * WIDTH, WIDTH)
+        p[L + "attention.output.bias"] = p[L + "hidden.down.bias"] = (WIDTH,)
+        p[L + "attention.content_bias"] = p[L + "attention.position_bias"] = (HEADS, 64)
+        p[L + "hidden.up.weight"], p[L + "hidden.up.bias"] = (HIDDEN, WIDTH), (HIDDEN,)
+        p[L + "hidden.down.weight"] = (WIDTH, HIDDEN)
+        if compressive:
+            p[L + "compression.weight"] = (WIDTH, 4, WIDTH)
+            p[L + "attention.compressed_relative.weight"] = (WIDTH, WIDTH)
+            p[L + "attention.compressed_position_bias"] = (HEADS, 64)
+    return Model({name: torch.randn(shape) * 0.02 for name, shape in p.items()}, c)
+
+
+model = Vanilla() if kind == "vanilla" else memory_model()
+state = None if kind == "vanilla" else model.start(lanes)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+times = []
+for step in range(steps + 1):
+    ids, targets = torch.randint(VOCAB, (lanes, segment)), torch.randint(VOCAB, (lanes, segment))
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    if kind == "vanilla":
+        loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+    else:
+        hidden, auxiliary, state = model(ids, state)
+        loss = model.loss(hidden, targets) + auxiliary
+    loss.backward()
+    optimizer.step()
+    times.append(time.perf_counter() - start)
+seconds = statistics.median(times[1:])
+print(json.dumps({"model": kind, "torch": torch.__version__, "lanes": lanes, "segment": segment,
+                  "train_tokens_per_s": round(lanes * segment / seconds, 1),
+                  "resident_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)}))
