@@ -104,16 +104,12 @@ static lh_status check_documents(const lh_shard *shard, lh_error *error)
     return LH_OK;
 }
 
-static lh_status open_shard(lh_shard *shard, const char *path, lh_error *error)
+static lh_status check_shard(lh_shard *shard, const char *path, lh_error *error)
 {
-    shard->path = lh_heap_strdup(path);
-    if (!shard->path) {
-        return lh_fail(error, LH_E_MEMORY, "no memory to open %s", path);
-    }
-    LH_TRY(lh_mapping_open(&shard->mapping, path, error));
     if (shard->mapping.size < sizeof shard->header) {
-        return lh_fail(error, LH_E_FORMAT, "%s is too short for a token shard: %zu bytes, the header alone has %zu",
-                       path, shard->mapping.size, sizeof shard->header);
+        return lh_fail(error, LH_E_FORMAT,
+                       "%s is damaged: it is too short for a token shard, whose header alone has %zu bytes", path,
+                       sizeof shard->header);
     }
     memcpy(&shard->header, shard->mapping.data, sizeof shard->header);
     LH_TRY(check_identity(&shard->header, path, error));
@@ -124,10 +120,31 @@ static lh_status open_shard(lh_shard *shard, const char *path, lh_error *error)
     return check_documents(shard, error);
 }
 
+static lh_status begin(lh_shard *shard, const char *name, lh_error *error)
+{
+    *shard = (lh_shard){.path = lh_heap_strdup(name)};
+    return shard->path ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory to open %s", name);
+}
+
 lh_status lh_shard_open(lh_shard *shard, const char *path, lh_error *error)
 {
-    *shard = (lh_shard){0};
-    lh_status status = open_shard(shard, path, error);
+    LH_TRY(begin(shard, path, error));
+    lh_status status = lh_mapping_open(&shard->mapping, path, error);
+    if (status == LH_OK) {
+        status = check_shard(shard, path, error);
+    }
+    if (status != LH_OK) {
+        lh_shard_close(shard);
+    }
+    return status;
+}
+
+lh_status lh_shard_read(lh_shard *shard, const void *bytes, size_t size, const char *name, lh_error *error)
+{
+    LH_TRY(begin(shard, name, error));
+    shard->mapping = (lh_mapping){.data = bytes, .size = size};
+    shard->borrowed = true;
+    lh_status status = check_shard(shard, name, error);
     if (status != LH_OK) {
         lh_shard_close(shard);
     }
@@ -136,7 +153,9 @@ lh_status lh_shard_open(lh_shard *shard, const char *path, lh_error *error)
 
 void lh_shard_close(lh_shard *shard)
 {
-    lh_mapping_close(&shard->mapping);
+    if (!shard->borrowed) {
+        lh_mapping_close(&shard->mapping);
+    }
     lh_heap_free(shard->path);
     *shard = (lh_shard){0};
 }

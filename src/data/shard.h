@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "data/count.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LH_SHARD_VERSION 1u
@@ -46,11 +47,16 @@ typedef struct lh_shard {
     const void *tokens;                 /* [token_count] of uint8_t, uint16_t or uint32_t by header.token_width */
     const lh_shard_document *documents; /* [document_count] */
     const char *names;
+    bool borrowed; /* the bytes are the caller's */
 } lh_shard;
 
 /* Maps a shard and checks everything but the tokens themselves: header, sizes and offsets against the file's size,
  * the document table and the names. Any damage is LH_E_FORMAT naming the file and the part. */
 lh_status lh_shard_open(lh_shard *shard, const char *path, lh_error *error);
+
+/* The same for the bytes of a shard in memory, 64-byte aligned, which must outlive it; `name` stands for the file
+ * in messages. */
+lh_status lh_shard_read(lh_shard *shard, const void *bytes, size_t size, const char *name, lh_error *error);
 void lh_shard_close(lh_shard *shard); /* safe on a zeroed struct */
 
 /* Reads all tokens: their checksum, and that each is less than the size of the vocabulary. */
