@@ -15,5 +15,9 @@ extern const lh_verb lh_verb_report;
 extern const lh_verb lh_verb_help;
 extern const lh_verb lh_verb_completion;
 extern const lh_verb lh_verb_man;
+extern const lh_verb lh_verb_tokenizer_train;
+extern const lh_verb lh_verb_tokenizer_encode;
+extern const lh_verb lh_verb_tokenizer_decode;
+extern const lh_verb lh_verb_tokenizer_info;
 
 #endif

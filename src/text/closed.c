@@ -39,7 +39,7 @@ static lh_status emit_word(lh_encoder *encoder, const unsigned char *bytes, size
 static size_t next_character(const unsigned char *bytes, size_t size, bool *space)
 {
     if (bytes[0] < 0x80) {
-        *space = bytes[0] == ' ' || (bytes[0] >= 9 && bytes[0] <= 13);
+        *space = lh_is_white_space(bytes[0]);
         return 1;
     }
     int32_t code_point;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define SLICE ((size_t)64 * 1024)         /* bytes taken in at a time */
-#define STEP_LIMIT ((uint32_t)100000000)  /* backtracking steps of one match */
+#define STEP_LIMIT ((uint32_t)10000000)   /* backtracking steps of one match */
 #define HEAP_LIMIT_KIB ((uint32_t)262144) /* memory of one match without machine code */
 #define PATTERN_LIMIT ((size_t)64 * 1024) /* characters of an expression */
 

@@ -142,7 +142,7 @@ lh_status lh_tokenizer_encode(const lh_tokenizer *tokenizer, const void *bytes, 
  * lh_tokenizer_encode. After lh_encoder_finish the encoder is ready for the next document. After a failure, or to
  * leave a document in the middle, call lh_encoder_reset. An encoder remembers words that it has seen: keep one for
  * many texts. */
-#define LH_PRETOKEN_LIMIT ((size_t)256 * 1024)
+#define LH_PRETOKEN_LIMIT ((size_t)64 * 1024)
 lh_status lh_encoder_create(lh_encoder **encoder, const lh_tokenizer *tokenizer, unsigned flags, lh_error *error);
 lh_status lh_encoder_feed(lh_encoder *encoder, const void *bytes, size_t size, lh_ids *ids, lh_error *error);
 lh_status lh_encoder_finish(lh_encoder *encoder, lh_ids *ids, lh_error *error);

@@ -214,9 +214,9 @@ static json_t *token_name(const lh_tokenizer *tokenizer, int32_t id)
 static json_t *write_model(const lh_tokenizer *tokenizer)
 {
     if (tokenizer->kind == LH_TOKENIZER_WORDS || tokenizer->kind == LH_TOKENIZER_CHARACTERS) {
-        /* The format demands a name here even if the vocabulary has no such token. */
+        /* The format demands a name here even if there is no such token. */
         json_t *unknown =
-            tokenizer->unknown == LH_NO_TOKEN ? json_string("<unk>") : token_name(tokenizer, tokenizer->unknown);
+            tokenizer->unknown == LH_NO_TOKEN ? json_string("") : token_name(tokenizer, tokenizer->unknown);
         return json_pack("{s:s,s:o,s:o}", "type", "WordLevel", "vocab", write_vocab(tokenizer), "unk_token",
                          unknown);
     }

@@ -242,7 +242,7 @@ static bool is_set(json_t *object, const char *key)
 static void read_unknown(lh_tokenizer_reader *reader, json_t *model)
 {
     const char *name = lh_member_text(model, "unk_token");
-    if (name) {
+    if (name && *name) {
         reader->tokenizer->unknown = lh_tokenizer_find(reader->tokenizer, name, strlen(name));
     }
 }

@@ -81,7 +81,8 @@ int lh_utf8_encode(int32_t code_point, unsigned char bytes[4])
 bool lh_is_white_space(int32_t code_point)
 {
     if (code_point < 0x80) {
-        return code_point == ' ' || (code_point >= 9 && code_point <= 13);
+        return code_point == ' ' || (code_point >= 9 && code_point <= 13) ||
+               (code_point >= 0x1c && code_point <= 0x1f);
     }
     if (code_point == 0x85) {
         return true;

@@ -20,7 +20,7 @@ size_t lh_utf8_valid_prefix(const unsigned char *bytes, size_t size);
 /* Writes a valid code point; returns the number of bytes, 1..4. */
 int lh_utf8_encode(int32_t code_point, unsigned char bytes[4]);
 
-/* Unicode's property White_Space. */
+/* White space as Python's str.split has it: Unicode's property White_Space and the separators U+001C to U+001F. */
 bool lh_is_white_space(int32_t code_point);
 
 #endif

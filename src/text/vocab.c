@@ -57,7 +57,7 @@ static size_t vocab_slot(const lh_vocab *vocab, const void *bytes, size_t size)
     size_t slot = lh_hash_bytes(bytes, size) & mask;
     while (vocab->table[slot] >= 0) {
         int32_t id = vocab->table[slot];
-        if (vocab->length[id] == size && memcmp(vocab->pool + vocab->offset[id], bytes, size) == 0) {
+        if (vocab->length[id] == size && (size == 0 || memcmp(vocab->pool + vocab->offset[id], bytes, size) == 0)) {
             break;
         }
         slot = (slot + 1) & mask;
@@ -101,7 +101,9 @@ lh_status lh_vocab_put(lh_vocab *vocab, int32_t id, const void *bytes, size_t si
         vocab->offset[vocab->count] = 0;
         vocab->length[vocab->count] = LH_VOCAB_HOLE;
     }
-    memcpy(vocab->pool + vocab->pool_size, bytes, size);
+    if (size > 0) {
+        memcpy(vocab->pool + vocab->pool_size, bytes, size);
+    }
     vocab->offset[id] = vocab->pool_size;
     vocab->length[id] = (uint32_t)size;
     vocab->pool_size += size;

@@ -89,6 +89,7 @@ static void test_merges(void **state)
     ASSERT_IDS(one, " a ac", 0, 300, 300, 'c');
     ASSERT_IDS(two, "abc abcc", 0, 258, 32, 258, 99);
     assert_int_equal(lh_tokenizer_vocab_size(one), 301);
+    assert_int_not_equal(lh_tokenizer_fingerprint(one), lh_tokenizer_fingerprint(two));
     size_t size;
     assert_null(lh_tokenizer_token(one, 299, &size));
     assert_int_equal(lh_tokenizer_token_length(one, 299), 0);
@@ -257,6 +258,38 @@ static void test_pre_tokenizers(void **state)
     lh_tokenizer_free(tokenizer);
 }
 
+/* Expressions that look around them, in pieces of any size. */
+static void test_assertions_in_pieces(void **state)
+{
+    (void)state;
+    lh_tokenizer *tokenizer =
+        with_pre_tokenizer(SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                                    "\"(?<=ab)1+|\\\\b2|^ab|(?<=^a)\\\\.|\\\\.\\\\.$|\\\\A12|a(?=b1)\"},"
+                                    "\"behavior\":\"Isolated\"}"),
+                           "");
+    /* `(?<=^a)` holds at the second place of a line only, `\\A` at the start of the text only. */
+    ASSERT_IDS(tokenizer, "a..\na1ab12ab", 0, 'a', '.', '.', '\n', 'a', '1', 'a', 'b', '1', '2', 257);
+    ASSERT_IDS(tokenizer, "ba..", 0, 'b', 'a', 258);
+    ASSERT_IDS(tokenizer, "1...\nb", 0, '1', '.', 258, '\n', 'b');
+    lh_random random = lh_random_create(41, 0);
+    lh_encoder *encoder;
+    assert_int_equal(lh_encoder_create(&encoder, tokenizer, 0, NULL), LH_OK);
+    for (int round = 0; round < 60; round++) {
+        static char text[120000];
+        size_t size = round < 50 ? 20000 : sizeof text;
+        for (size_t i = 0; i < size; i++) {
+            text[i] = "ab12. \n\xff"[lh_random_below(&random, round % 2 ? 8 : 6)];
+        }
+        lh_ids whole = encode(tokenizer, text, size, 0);
+        lh_ids pieces = encode_in_pieces(encoder, text, size, round % 3 ? 9000 : 4100, &random);
+        assert_same_ids(&pieces, &whole);
+        lh_ids_free(&whole);
+        lh_ids_free(&pieces);
+    }
+    lh_encoder_free(encoder);
+    lh_tokenizer_free(tokenizer);
+}
+
 static void test_normal_form(void **state)
 {
     (void)state;
@@ -268,6 +301,8 @@ static void test_normal_form(void **state)
     ASSERT_IDS(tokenizer, "q\xcc\x87\xcc\xa3", 0, 'q', 0xcc, 0xa3, 0xcc, 0x87);
     ASSERT_IDS(tokenizer, "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", 0, 0xed, 0x95, 0x9c);
     ASSERT_IDS(tokenizer, "\xe2\x84\xab", 0, 0xc3, 0x85);
+    ASSERT_IDS(tokenizer, "a\xcc\x81\xcc\x81\xcc\x81\xcc\xa3", 0, 0xe1, 0xba, 0xa1, 0xcc, 0x81, 0xcc, 0x81, 0xcc,
+               0x81);
     ASSERT_IDS(tokenizer, "\xe0\xa5\x98", 0, 0xe0, 0xa4, 0x95, 0xe0, 0xa4, 0xbc);
     /* In any pieces, with long runs of marks. */
     lh_random random = lh_random_create(8, 8);
@@ -502,11 +537,17 @@ static void test_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merges),        cmocka_unit_test(test_order_of_joins),
-        cmocka_unit_test(test_added_tokens),  cmocka_unit_test(test_pre_tokenizers),
-        cmocka_unit_test(test_normal_form),   cmocka_unit_test(test_whole_words),
-        cmocka_unit_test(test_unknown_bytes), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_pair_of_files), cmocka_unit_test(test_roles_file),
+        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_order_of_joins),
+        cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_pre_tokenizers),
+        cmocka_unit_test(test_assertions_in_pieces),
+        cmocka_unit_test(test_normal_form),
+        cmocka_unit_test(test_whole_words),
+        cmocka_unit_test(test_unknown_bytes),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pair_of_files),
+        cmocka_unit_test(test_roles_file),
         cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests_name("tokenizer.json", tests, NULL, NULL);
