@@ -27,6 +27,7 @@ static const lh_option train_options[] = {
      "Special tokens, parted by commas (bpe: <|endoftext|>, which ends documents; else none)", NULL},
     {"unknown", 'u', LH_OPTION_FLAG, NULL, NULL, "characters: add <unk> for characters that the text does not have",
      NULL},
+    {"field", 0, LH_OPTION_STRING, "NAME", "text", "JSON Lines: the key of the text", NULL},
     {0},
 };
 
@@ -115,25 +116,25 @@ static bool watch_training(void *data, uint64_t done, uint64_t total)
     return !lh_signals_pending();
 }
 
-static lh_status build(lh_trainer *trainer, lh_tokenizer **tokenizer, lh_error *error)
+static lh_status build(lh_trainer *trainer, lh_tokenizer_kind kind, lh_tokenizer **tokenizer, lh_error *error)
 {
     lh_progress progress;
-    lh_progress_start(&progress, "build", "tokens", 0);
+    lh_progress_start(&progress, "build", kind == LH_TOKENIZER_SUBWORDS ? "rounds" : "tokens", 0);
     lh_status status = lh_trainer_build(trainer, watch_training, &progress, tokenizer, error);
     lh_progress_finish(&progress, NULL);
     return status;
 }
 
-static lh_status train_on(const lh_command *command, const lh_inputs *inputs, lh_trainer *trainer, lh_error *error)
+static lh_status train_on(const lh_command *command, lh_trainer *trainer, lh_error *error)
 {
     double started = lh_now();
     lh_training_text text = {trainer, 0};
     lh_input_sink sink = {train_piece, train_end, &text};
     lh_tokenizer *tokenizer;
     const char *out = lh_command_string(command, "out");
-    LH_TRY(lh_inputs_read(inputs, "read", &sink, error));
+    LH_TRY(lh_corpora_read(command, lh_command_string(command, "field"), &sink, error));
     uint64_t distinct = lh_trainer_distinct(trainer);
-    LH_TRY(build(trainer, &tokenizer, error));
+    LH_TRY(build(trainer, kind_of(lh_command_string(command, "kind")), &tokenizer, error));
     lh_status status = lh_tokenizer_save(tokenizer, out, error);
     if (status == LH_OK) {
         char bytes[32], time[32];
@@ -151,17 +152,12 @@ static lh_status run_train(const lh_command *command, lh_error *error)
 {
     lh_train_options options;
     lh_trainer *trainer = NULL;
-    lh_inputs inputs = {0};
     LH_TRY(train_options_of(command, &options, error));
     lh_status status = lh_trainer_create(&trainer, &options, error);
     lh_heap_free((void *)(uintptr_t)options.special);
     if (status == LH_OK) {
-        status = lh_inputs_open(&inputs, command, 0, error);
+        status = train_on(command, trainer, error);
     }
-    if (status == LH_OK) {
-        status = train_on(command, &inputs, trainer, error);
-    }
-    lh_inputs_free(&inputs);
     lh_trainer_free(trainer);
     return status;
 }
@@ -170,14 +166,16 @@ const lh_verb lh_verb_tokenizer_train = {
     .name = "tokenizer train",
     .summary = "Learn a vocabulary from text",
     .operands = "FILE...",
-    .description =
-        "Reads text files (plain, gzip, zstd or xz; - is standard input; a directory stands for its files) and "
-        "writes a tokenizer that longhand and other programs read.\n\n"
-        "  bpe         byte-level byte pair encoding: any bytes there are and back\n"
-        "  words       words between white space, <eos> for the end of each line, <unk> for the rest\n"
-        "  characters  one token per character\n"
-        "  subwords    the tfds SubwordTextEncoder (written as a .subwords file)\n\n"
-        "The result depends on the text and the options only.",
+    .description = "Reads text files (plain, gzip, zstd or xz; - is standard input), folders of them, JSON Lines, "
+                   "or data sets in "
+                   "their own layouts (of which only the training part counts), and writes a tokenizer that "
+                   "longhand and other "
+                   "programs read.\n\n"
+                   "  bpe         byte-level byte pair encoding: any bytes there are and back\n"
+                   "  words       words between white space, <eos> for the end of each line, <unk> for the rest\n"
+                   "  characters  one token per character\n"
+                   "  subwords    the tfds SubwordTextEncoder (written as a .subwords file)\n\n"
+                   "The result depends on the text and the options only.",
     .examples = "longhand tokenizer train --vocab-size 32k --out books.json books/*.txt\n"
                 "    byte pair encoding with 32,000 tokens\n"
                 "longhand tokenizer train --kind words --out wikitext wiki.train.tokens\n"

@@ -28,6 +28,10 @@ typedef struct lh_input_sink {
 /* Reads all files one after the other with a progress line `label`; SIGINT stops with LH_E_INTERRUPTED. */
 lh_status lh_inputs_read(const lh_inputs *inputs, const char *label, const lh_input_sink *sink, lh_error *error);
 
+/* Reads the training documents of all operands: files, trees, JSON Lines, data sets in their own layouts, of which
+ * only the training split counts. `field` is the key of the text in JSON Lines. */
+lh_status lh_corpora_read(const lh_command *command, const char *field, const lh_input_sink *sink, lh_error *error);
+
 /* The names of the roles: "eos", "bos", "pad", "unknown". */
 extern const char *const lh_role_names[];
 

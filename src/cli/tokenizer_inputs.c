@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "cli/tokenizer.h"
+#include "data/input.h"
 #include "data/reader.h"
 
 #include <string.h>
@@ -75,7 +76,28 @@ void lh_inputs_free(lh_inputs *inputs)
     *inputs = (lh_inputs){0};
 }
 
-static lh_status read_file(lh_reader *reader, unsigned char *block, uint64_t before, lh_progress *progress,
+/* A progress line that short work does without. */
+typedef struct lh_late_progress {
+    lh_progress line;
+    const char *label;
+    uint64_t total;
+    double started;
+    bool shown;
+} lh_late_progress;
+
+static void update(lh_late_progress *progress, uint64_t done)
+{
+    if (!progress->shown && lh_now() > progress->started + 0.5) {
+        lh_progress_start(&progress->line, progress->label, "B", progress->total);
+        progress->line.started = progress->started;
+        progress->shown = true;
+    }
+    if (progress->shown) {
+        lh_progress_update(&progress->line, done, NULL);
+    }
+}
+
+static lh_status read_file(lh_reader *reader, unsigned char *block, uint64_t before, lh_late_progress *progress,
                            const lh_input_sink *sink, lh_error *error)
 {
     for (;;) {
@@ -84,7 +106,7 @@ static lh_status read_file(lh_reader *reader, unsigned char *block, uint64_t bef
         if (sink->piece && got > 0) {
             LH_TRY(sink->piece(sink->data, block, got, error));
         }
-        lh_progress_update(progress, before + lh_reader_consumed(reader), NULL);
+        update(progress, before + lh_reader_consumed(reader));
         if (lh_signals_pending()) {
             return lh_fail(error, LH_E_INTERRUPTED, "interrupted");
         }
@@ -101,8 +123,7 @@ lh_status lh_inputs_read(const lh_inputs *inputs, const char *label, const lh_in
         return lh_fail(error, LH_E_MEMORY, "no memory to read text");
     }
     lh_signals_install();
-    lh_progress progress;
-    lh_progress_start(&progress, label, "B", inputs->bytes);
+    lh_late_progress progress = {.label = label, .total = inputs->bytes, .started = lh_now()};
     uint64_t before = 0;
     lh_status status = LH_OK;
     for (size_t i = 0; i < inputs->count && status == LH_OK; i++) {
@@ -114,7 +135,90 @@ lh_status lh_inputs_read(const lh_inputs *inputs, const char *label, const lh_in
             lh_reader_free(reader);
         }
     }
-    lh_progress_finish(&progress, NULL);
+    if (progress.shown) {
+        lh_progress_finish(&progress.line, NULL);
+    }
     lh_heap_free(block);
+    return status;
+}
+
+/* ---- training text ---- */
+
+static lh_status open_corpus(lh_input **input, const char *path, const char *field, lh_error *error)
+{
+    lh_input_options options = {.layout = "auto", .field = field, .split = "train", .skip_empty = true};
+    lh_error first = {0};
+    lh_status status = lh_input_open(input, path, &options, NULL, NULL, &first);
+    if (status == LH_E_CONFIG) {
+        /* A data set with splits of its own refuses another. */
+        options.split = NULL;
+        return lh_input_open(input, path, &options, NULL, NULL, error);
+    }
+    return status == LH_OK ? LH_OK : lh_fail(error, status, "%s", first.message);
+}
+
+typedef struct lh_corpus_reading {
+    unsigned char *block;
+    lh_progress progress;
+    uint64_t before; /* bytes of the operands that are done */
+    const lh_input_sink *sink;
+} lh_corpus_reading;
+
+static lh_status read_document(lh_corpus_reading *reading, lh_cursor *cursor, lh_error *error)
+{
+    size_t got;
+    do {
+        LH_TRY(lh_cursor_read(cursor, reading->block, BLOCK, &got, error));
+        LH_TRY(reading->sink->piece(reading->sink->data, reading->block, got, error));
+        lh_progress_update(&reading->progress, reading->before + lh_cursor_consumed(cursor), NULL);
+        if (lh_signals_pending()) {
+            return lh_fail(error, LH_E_INTERRUPTED, "interrupted");
+        }
+    } while (got == BLOCK);
+    return reading->sink->end(reading->sink->data, error);
+}
+
+static lh_status read_corpus(lh_corpus_reading *reading, const lh_input *input, lh_error *error)
+{
+    lh_cursor *cursor;
+    LH_TRY(lh_cursor_open(&cursor, input, NULL, error));
+    lh_status status;
+    for (;;) {
+        lh_input_document document;
+        bool end = false;
+        status = lh_cursor_next(cursor, &document, &end, error);
+        if (status != LH_OK || end || document.split != LH_SPLIT_TRAIN) {
+            break; /* the training split comes first */
+        }
+        status = read_document(reading, cursor, error);
+        if (status != LH_OK) {
+            break;
+        }
+    }
+    reading->before += lh_cursor_consumed(cursor);
+    lh_cursor_free(cursor);
+    return status;
+}
+
+lh_status lh_corpora_read(const lh_command *command, const char *field, const lh_input_sink *sink, lh_error *error)
+{
+    lh_corpus_reading reading = {.block = lh_heap_alloc(BLOCK), .sink = sink};
+    if (!reading.block) {
+        return lh_fail(error, LH_E_MEMORY, "no memory to read text");
+    }
+    lh_signals_install();
+    lh_progress_start(&reading.progress, "read", "B", 0);
+    lh_status status = LH_OK;
+    for (int i = 0; i < lh_command_operand_count(command) && status == LH_OK; i++) {
+        lh_input *input;
+        status = open_corpus(&input, lh_command_operand(command, i), field, error);
+        if (status == LH_OK) {
+            reading.progress.total = reading.before + lh_input_bytes(input);
+            status = read_corpus(&reading, input, error);
+            lh_input_free(input);
+        }
+    }
+    lh_progress_finish(&reading.progress, NULL);
+    lh_heap_free(reading.block);
     return status;
 }
