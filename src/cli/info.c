@@ -5,6 +5,7 @@
 #include "formats/json_util.h"
 #include "formats/model_dir.h"
 #include "infer/describe.h"
+#include "train/keys.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -93,8 +94,7 @@ static lh_status fill(lh_recipe *recipe, const char *what, lh_error *error)
 /* A run or model directory, or a file in one; else the recipe of a preset or a file. */
 static lh_status open_recipe(lh_recipe **recipe, const char *what, lh_error *error)
 {
-    size_t count, length = strlen(what);
-    const lh_recipe_preset *presets = lh_model_presets(&count);
+    size_t length = strlen(what);
     bool weights = length > 12 && strcmp(what + length - 12, ".safetensors") == 0;
     if (weights || lh_directory_exists(what)) {
         lh_model_dir files;
@@ -103,7 +103,7 @@ static lh_status open_recipe(lh_recipe **recipe, const char *what, lh_error *err
         lh_model_dir_close(&files);
         return status;
     }
-    LH_TRY(lh_recipe_create(recipe, lh_model_recipe_tables(), presets, count, error));
+    LH_TRY(lh_train_recipe_create(recipe, error)); /* recipes say more than what is told here */
     return fill(*recipe, what, error);
 }
 

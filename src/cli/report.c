@@ -180,7 +180,7 @@ static lh_status run(const lh_command *command, lh_error *error)
 
 const lh_verb lh_verb_report = {
     .name = "report",
-    .summary = "Write one page about a run: curves, positions, attention, a passage",
+    .summary = "Write a page about a run: curves, attention, a passage",
     .operands = "RUN [memory.key=value ...]",
     .description =
         "Reads a text with the model of a run and writes a self-contained HTML page: how the run learned, how many "

@@ -10,6 +10,7 @@ typedef struct opening {
     lh_corpus_watch watch;
     void *watch_data;
     const char *cache;
+    bool replace;
 } opening;
 
 static bool is_dataset(const char *path)
@@ -24,6 +25,7 @@ static lh_status prepare(const opening *how, const char *path, const char *folde
                          const char *split, lh_error *error)
 {
     lh_prepare_options options = {.input = {.split = split},
+                                  .force = how->replace,
                                   .tokenizer = strcmp(tokenizer, "auto") == 0 ? NULL : tokenizer,
                                   .watch = how->watch,
                                   .watch_data = how->watch_data};
@@ -46,7 +48,7 @@ static lh_status open_dataset(lh_dataset **dataset, const opening *how, const ch
         return lh_fail(error, LH_E_MEMORY, "no memory to open %s", path);
     }
     lh_error own = {0};
-    bool made = is_dataset(folder);
+    bool made = is_dataset(folder) && !how->replace;
     /* What lies there is looked at first, so that damage is called damage. */
     lh_status status = made ? lh_dataset_open(dataset, folder, &own) : LH_OK;
     if (status == LH_OK) {
@@ -115,7 +117,7 @@ static lh_status open_all(lh_corpus *c, const opening *how, const lh_train_confi
     return open_validation(c, how, config, error);
 }
 
-lh_status lh_corpus_open(lh_corpus **corpus, const lh_train_config *config, const char *cache,
+lh_status lh_corpus_open(lh_corpus **corpus, const lh_train_config *config, const char *cache, bool replace,
                          lh_corpus_watch watch, void *watch_data, lh_error *error)
 {
     *corpus = NULL;
@@ -123,7 +125,7 @@ lh_status lh_corpus_open(lh_corpus **corpus, const lh_train_config *config, cons
     if (!fresh) {
         return lh_fail(error, LH_E_MEMORY, "no memory to open %s", config->path);
     }
-    opening how = {.watch = watch, .watch_data = watch_data, .cache = cache};
+    opening how = {.watch = watch, .watch_data = watch_data, .cache = cache, .replace = replace};
     lh_status status = open_all(fresh, &how, config, error);
     if (status != LH_OK) {
         lh_corpus_free(fresh);

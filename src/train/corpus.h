@@ -16,8 +16,9 @@ typedef struct lh_corpus {
     int64_t vocab;
 } lh_corpus;
 
-/* `cache`: a folder for prepared text; a second call with the same text takes what the first one left there. */
-lh_status lh_corpus_open(lh_corpus **corpus, const lh_train_config *config, const char *cache,
+/* `cache`: a folder for prepared text; a second call with the same text takes what the first one left there. Other
+ * text in it is replaced if `replace`, else LH_E_CONFIG. */
+lh_status lh_corpus_open(lh_corpus **corpus, const lh_train_config *config, const char *cache, bool replace,
                          lh_corpus_watch watch, void *watch_data, lh_error *error);
 void lh_corpus_free(lh_corpus *corpus); /* NULL is fine */
 

@@ -69,14 +69,14 @@ static lh_status check_recipe(const lh_run_folder *folder, const lh_recipe *want
     return status;
 }
 
-/* Without a recipe a folder must not hold another run's checkpoints. */
-static lh_status check_empty(const lh_run_folder *folder, lh_error *error)
+static lh_status look_for_checkpoints(lh_run_folder *folder, bool has_recipe, lh_error *error)
 {
     int64_t *steps;
     size_t count;
     LH_TRY(lh_checkpoint_steps(folder->path, &steps, &count, error));
     lh_heap_free(steps);
-    if (count > 0) {
+    folder->begun = count > 0;
+    if (count > 0 && !has_recipe) {
         return lh_fail(error, LH_E_CONFIG, "%s holds checkpoints but no %s; give another --out", folder->path,
                        LH_FILE_RECIPE);
     }
@@ -103,7 +103,10 @@ static lh_status open_folder(lh_run_folder *folder, const lh_recipe *recipe, boo
         status = lock(folder, error);
     }
     if (status == LH_OK) {
-        status = exists ? check_recipe(folder, recipe, error) : check_empty(folder, error);
+        status = look_for_checkpoints(folder, exists, error);
+    }
+    if (status == LH_OK && folder->begun) {
+        status = check_recipe(folder, recipe, error);
     }
     if (status == LH_OK) {
         status = lh_file_write(path, text.data, text.size, error);
@@ -143,8 +146,8 @@ lh_status lh_run_folder_describe(const lh_run_folder *folder, const lh_model *mo
         status = lh_model_save_config(model, config, error);
     }
     if (status == LH_OK) {
-        status = lh_file_exists(file) ? check_tokenizer(file, tokenizer, error)
-                                      : lh_tokenizer_save(tokenizer, folder->path, error);
+        status = folder->begun ? check_tokenizer(file, tokenizer, error)
+                               : lh_tokenizer_save(tokenizer, folder->path, error);
     }
     lh_heap_free(config);
     lh_heap_free(file);

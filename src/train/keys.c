@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const lh_recipe_key data_keys[] = {
-    {"data", "path", LH_RECIPE_STRING, NULL, 0, 0, NULL, NULL,
+    {"data", "path", LH_RECIPE_STRING, "", 0, 0, NULL, NULL,
      "a prepared data set (a folder), or text: a file, plain or compressed, or a folder of them"},
     {"data", "validation_path", LH_RECIPE_STRING, "", 0, 0, NULL, NULL,
      "another data set or text for evaluation during training; empty: the data set's own validation split"},
@@ -190,6 +190,11 @@ static void read_schedule(lh_train_config *c, const lh_recipe *recipe)
 /* Rules that tie keys together. */
 static lh_status check(const lh_train_config *c, const lh_recipe *recipe, lh_error *error)
 {
+    if (!c->path[0]) {
+        return lh_fail(error, LH_E_CONFIG,
+                       "there is nothing to train on: set data.path to a prepared data set or a text (for example "
+                       "data.path=book.txt)");
+    }
     if (c->steps == 0 && c->tokens == 0 && c->minutes == 0) {
         return lh_fail(error, LH_E_CONFIG,
                        "the run has no end: set train.steps, train.tokens or train.minutes (for example "

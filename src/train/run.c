@@ -57,7 +57,7 @@ static lh_status open_corpus(run *r, const lh_train_config *config, lh_error *er
     if (!cache) {
         return lh_fail(error, LH_E_MEMORY, "no memory to open %s", config->path);
     }
-    lh_status status = lh_corpus_open(&r->corpus, config, cache, watch_preparation, r, error);
+    lh_status status = lh_corpus_open(&r->corpus, config, cache, !r->folder.begun, watch_preparation, r, error);
     if (status == LH_OK && r->progress.label) {
         lh_progress_finish(&r->progress, NULL);
     }

@@ -311,6 +311,17 @@ static void another_recipe_is_refused(void **state)
     assert_non_null(strstr(error.message, "train.learning_rate = 0.01, not 0.02"));
     assert_non_null(strstr(error.message, "checkpoint-24.safetensors"));
 
+    /* Before the first checkpoint there is nothing to spoil: another recipe, and another text, take its place. */
+    static const char *const nowhere[] = {"data.path=nowhere.txt", "train.seed=5", NULL};
+    assert_int_equal(train("fresh", nowhere, 1 << 30, &report, &error), LH_E_IO);
+    assert_int_equal(train("fresh", NULL, 1, &report, &error), LH_E_INTERRUPTED);
+    assert_int_equal(report.step, 0);
+    text = in_folder("other.txt");
+    assert_int_equal(scratch_write(text, base, sizeof base), 0);
+    char setting[200];
+    (void)snprintf(setting, sizeof setting, "data.path=%s", text);
+    train_to_the_end("fresh", (const char *const[]){setting, "train.eval_every=0", NULL}, &report);
+
     lh_recipe *recipe = recipe_with(NULL);
     lh_run_options options = {.directory = in_folder("not-there"), .must_exist = true};
     error = (lh_error){0};
