@@ -16,7 +16,11 @@
 
 static int64_t backward_run_keys(const lh_attention_source *source)
 {
-    return lh_attention_min(run_keys(source), BACKWARD_KEYS);
+    int64_t keys = lh_attention_min(run_keys(source), BACKWARD_KEYS), step = source->rel_step;
+    step = step < 0 ? -step : step;
+    /* d_rel holds the distances of BACKWARD_KEYS keys a step of 1 apart, fewer of them at larger steps */
+    return (source->rel_k || source->distance_bias) && step > 1 ? lh_attention_min(keys, 1 + BACKWARD_KEYS / step)
+                                                                : keys;
 }
 
 #include "kernels/attention_order.h"
