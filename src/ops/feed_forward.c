@@ -1,6 +1,6 @@
 /* The second half of an MLP as one op: f(x + bias) Wᵀ. The activated hidden layer, the widest tensor of a decoder
  * layer, is not kept for the backward pass but made again from x, which costs one pass over memory. */
-#include "ops/ops.h"
+#include "ops/internal.h"
 
 #include <string.h>
 
@@ -71,7 +71,7 @@ static void feed_forward_backward(lh_context *context, lh_node *node)
         return;
     }
     lh_tensor *d_x = lh_new_like(context, x, false);
-    lh_tensor *d_bias = d_x && wants_bias ? lh_in_grad(context, node, 1) : NULL;
+    lh_tensor *d_bias = d_x && wants_bias ? lh_in_grad_addable(context, node, 1) : NULL;
     if (!d_x || lh_op_stopped(context)) {
         return;
     }
@@ -96,6 +96,9 @@ static void feed_forward_backward(lh_context *context, lh_node *node)
                                     .d_x = lh_tensor_data(d_x),
                                     .d_bias = d_bias ? lh_tensor_data(d_bias) : NULL};
     lh_run(context, LH_KERNEL_BIAS_ACTIVATION_BACKWARD, d_y->dtype, &back);
+    if (d_bias) {
+        lh_in_grad_commit(context, node, 1, d_bias);
+    }
     lh_in_grad_give(context, node, 0, d_x);
 }
 
@@ -108,8 +111,7 @@ lh_tensor *lh_activation_linear(lh_context *context, lh_tensor *x, lh_tensor *bi
     }
     bool fits =
         x && w && x->ndim >= 1 && w->ndim == 2 && x->shape[x->ndim - 1] == w->shape[1] && x->dtype == w->dtype;
-    if (!fits || (bias && (bias->ndim != 1 || bias->shape[0] != w->shape[1])) ||
-        (out_bias && (out_bias->ndim != 1 || out_bias->shape[0] != w->shape[0]))) {
+    if (!fits || !lh_fits_width(bias, w, w->shape[1]) || !lh_fits_width(out_bias, w, w->shape[0])) {
         return lh_op_fail(context, LH_E_SHAPE, "activation_linear", "input %s does not fit weights %s",
                           x ? lh_shape_text(tx, sizeof tx, x->ndim, x->shape) : "(none)",
                           w ? lh_shape_text(tw, sizeof tw, w->ndim, w->shape) : "(none)");
@@ -124,10 +126,8 @@ lh_tensor *lh_activation_linear(lh_context *context, lh_tensor *x, lh_tensor *bi
     if (!packed || !ws || !activated || (bias && !bs)) {
         return NULL;
     }
-    feed_forward_options o = {.function = function,
-                              .hidden = w->shape[1],
-                              .out = w->shape[0],
-                              .rows = w->shape[1] ? lh_tensor_count(x) / w->shape[1] : 0};
+    feed_forward_options o = {
+        .function = function, .hidden = w->shape[1], .out = w->shape[0], .rows = lh_rows_of(x)};
     run_activation(context, &o, packed, bs, activated);
     bool recording = context->recording;
     context->recording = false; /* this op's own entry covers the product */
@@ -138,5 +138,5 @@ lh_tensor *lh_activation_linear(lh_context *context, lh_tensor *x, lh_tensor *bi
         lh_tensor *saved[3] = {packed, bs, ws};
         lh_record(context, "activation_linear", feed_forward_backward, 4, graph, 1, &y, 3, saved, &o, sizeof o);
     }
-    return y;
+    return lh_result(context, y);
 }

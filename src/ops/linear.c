@@ -101,7 +101,7 @@ lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor 
         return NULL;
     }
     if (x->ndim < 1 || w->ndim != 2 || x->shape[x->ndim - 1] != w->shape[1] || x->dtype != w->dtype ||
-        (bias && (bias->ndim != 1 || bias->shape[0] != w->shape[0]))) {
+        !lh_fits_width(bias, w, w->shape[0])) {
         return lh_op_fail(context, LH_E_SHAPE, "linear", "input %s does not fit weights %s%s%s",
                           lh_shape_text(tx, sizeof tx, x->ndim, x->shape),
                           lh_shape_text(tw, sizeof tw, w->ndim, w->shape), w->name ? " of " : "",

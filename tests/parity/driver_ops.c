@@ -188,6 +188,12 @@ static void op_linear(driver *d)
     keep(d, 0, lh_linear(d->context, input(d, 0), input(d, 1), input(d, 2)));
 }
 
+static void op_activation_linear(driver *d)
+{
+    keep(d, 0,
+         lh_activation_linear(d->context, input(d, 0), input(d, 1), function_of(d), input(d, 2), input(d, 3)));
+}
+
 static void op_matmul(driver *d)
 {
     keep(d, 0, lh_matmul(d->context, input(d, 0), input(d, 1), yes(d, "transpose_b")));
@@ -459,6 +465,7 @@ static const struct {
     {"mean_dim", op_reduce},
     {"mean_square_error", op_mean_square_error},
     {"linear", op_linear},
+    {"activation_linear", op_activation_linear},
     {"matmul", op_matmul},
     {"layer_norm", op_norm},
     {"rms_norm", op_norm},

@@ -200,6 +200,10 @@ for name in ("gelu", "gelu_tanh", "silu", "relu_squared"):
     Case("bias and " + name, {"x": randn(5, 48), "b": randn(48)},
          [call("bias_activation", ["x", "b"], function=name)],
          lambda x, b, function=FUNCTIONS[name]: {"y": function(x + b)})
+for name in ("gelu", "relu_squared"):
+    Case("linear of bias and " + name, {"x": randn(5, 3, 48), "b": randn(48), "w": randn(20, 48), "o": randn(20)},
+         [call("activation_linear", ["x", "b", "w", "o"], function=name)],
+         lambda x, b, w, o, function=FUNCTIONS[name]: {"y": F.linear(function(x + b), w, o)})
 for name in ("silu", "gelu", "gelu_tanh", "sigmoid"):
     Case("gated " + name, {"x": randn(5, 3, 94)}, [call("gated", ["x"], function=name)],
          lambda x, function=FUNCTIONS[name]: {"y": function(x[..., :47]) * x[..., 47:]})

@@ -16,6 +16,15 @@ static lh_tensor *run_linear_case(lh_context *c, lh_tensor *const *in, const gc_
     return lh_linear(c, in[0], in[1], in[2]);
 }
 
+static lh_tensor *run_activation_linear_case(lh_context *c, lh_tensor *const *in, const gc_case *gc,
+                                             lh_tensor **second)
+{
+    (void)second;
+    int at = 2;
+    lh_tensor *bias = gc->n[1] ? in[at++] : NULL, *out_bias = gc->n[2] ? in[at++] : NULL;
+    return lh_activation_linear(c, in[0], bias, (lh_function)gc->n[0], in[1], out_bias);
+}
+
 /* Heads cut out of one joint projection: rows at an even distance that is not their width. */
 static lh_tensor *run_linear_of_slice(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
 {
@@ -188,6 +197,34 @@ CASE_UNUSED static const gc_case layer_cases[] = {
     {.name = "linear, no outputs", .function = run_linear_case, .in = {GC_IN(3, 4), GC_IN(0, 4), GC_IN(0)}},
     {.name = "linear of slices", .function = run_linear_of_slice, .in = {GC_IN(2, 3, 8), GC_IN(5, 4)}},
     {.name = "linear by itself", .function = run_linear_of_itself, .in = {GC_IN(3, 4)}},
+    {.name = "activation and linear",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(2, 3, 4), GC_IN(5, 4), GC_IN(4), GC_IN(5)},
+     .n = {LH_GELU, 1, 1}},
+    {.name = "activation and linear, no biases",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(3, 4), GC_IN(5, 4)},
+     .n = {LH_SILU}},
+    {.name = "activation and linear, inner bias",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(3, 4), GC_IN(5, 4), GC_IN(4)},
+     .n = {LH_RELU_SQUARED, 1}},
+    {.name = "activation and linear, outer bias",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(3, 4), GC_IN(5, 4), GC_IN(5)},
+     .n = {LH_TANH, 0, 1}},
+    {.name = "activation and linear, no rows",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(2, 0, 4), GC_IN(5, 4), GC_IN(4), GC_IN(5)},
+     .n = {LH_GELU, 1, 1}},
+    {.name = "activation and linear, no hidden",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(2, 3, 0), GC_IN(5, 0), GC_IN(0), GC_IN(5)},
+     .n = {LH_GELU, 1, 1}},
+    {.name = "activation and linear, no outputs",
+     .function = run_activation_linear_case,
+     .in = {GC_IN(3, 4), GC_IN(0, 4), GC_IN(4), GC_IN(0)},
+     .n = {LH_GELU, 1, 1}},
     {.name = "matmul", .function = run_matmul_case, .in = {GC_IN(2, 3, 4), GC_IN(2, 4, 5)}},
     {.name = "matmul transposed", .function = run_matmul_case, .in = {GC_IN(2, 3, 4), GC_IN(2, 5, 4)}, .n = {1}},
     {.name = "matmul of matrices", .function = run_matmul_case, .in = {GC_IN(3, 4), GC_IN(4, 2)}},

@@ -72,6 +72,11 @@ static void layers(void **state)
     lh_context *c = gc_context(lh_backend_cpu(), 1);
     gc_expect_failure(c, lh_linear(c, T(2, 3), T(5, 4), NULL), LH_E_SHAPE, "linear", "[2, 3]", "[5, 4]", NULL);
     gc_expect_failure(c, lh_linear(c, T(2, 4), T(5, 4), T(4)), LH_E_SHAPE, "linear", NULL);
+    gc_expect_failure(c, lh_linear(c, T(2, 4), T(5, 4), lh_cast(c, T(5), LH_F32)), LH_E_SHAPE, "linear", NULL);
+    gc_expect_failure(c, lh_activation_linear(c, T(2, 3), NULL, LH_GELU, T(5, 4), NULL), LH_E_SHAPE, "[2, 3]",
+                      "[5, 4]", NULL);
+    gc_expect_failure(c, lh_activation_linear(c, T(2, 4), T(5), LH_GELU, T(5, 4), NULL), LH_E_SHAPE,
+                      "activation_linear", NULL);
     gc_expect_failure(c, lh_matmul(c, T(2, 3), T(4, 5), false), LH_E_SHAPE, "[2, 3]", "[4, 5]", NULL);
     gc_expect_failure(c, lh_matmul(c, T(2, 2, 3), T(3, 3, 2), false), LH_E_SHAPE, "[2, 2, 3]", "[3, 3, 2]", NULL);
     gc_expect_failure(c, lh_matmul(c, T(3), T(3), false), LH_E_SHAPE, "matmul", NULL);
@@ -229,6 +234,7 @@ static void errors_stick(void **state)
     assert_null(lh_mean_square_error(c, n, n));
     assert_null(lh_linear(c, n, n, n));
     assert_null(lh_matmul(c, n, n, true));
+    assert_null(lh_activation_linear(c, n, n, LH_GELU, n, n));
     assert_null(lh_layer_norm(c, n, n, n, 1e-5));
     assert_null(lh_rms_norm(c, n, n, 1e-5));
     assert_null(lh_residual_norm(c, n, n, n, n, 1e-5, false, &sum));
