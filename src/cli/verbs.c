@@ -5,6 +5,7 @@
 /* clang-format off */
 const lh_verb *const lh_verbs[] = {
     &lh_verb_train,
+    &lh_verb_eval,
     &lh_verb_generate,
     &lh_verb_info,
     &lh_verb_data_list,

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const lh_verb lh_verb_train;
+extern const lh_verb lh_verb_eval;
 extern const lh_verb lh_verb_generate;
 extern const lh_verb lh_verb_info;
 extern const lh_verb lh_verb_data_list;

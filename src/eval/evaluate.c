@@ -1,0 +1,189 @@
+#include "base/memory.h"
+#include "base/progress.h"
+#include "eval/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+double lh_eval_run_charge(const lh_eval_run *run)
+{
+    return log((double)run->model->config.vocab);
+}
+
+lh_status lh_eval_run_token(const lh_eval_run *run, uint64_t at, int32_t *token, lh_error *error)
+{
+    return lh_split_copy(run->corpus->split, at, 1, token, error);
+}
+
+lh_status lh_eval_run_step(lh_eval_run *run, lh_error *error)
+{
+    const lh_eval_options *o = run->options;
+    bool go_on = !o->watch || o->watch(o->watch_data, run->tally, run->done, run->corpus->split->tokens);
+    double now = lh_now();
+    bool due = o->save_seconds > 0.0 && now - run->last_saved >= o->save_seconds;
+    if (o->resume_path && (due || !go_on)) {
+        LH_TRY(lh_eval_run_save(run, o->resume_path, error));
+        run->last_saved = now;
+    }
+    if (!go_on) {
+        return lh_fail(error, LH_E_INTERRUPTED,
+                       o->resume_path ? "interrupted; the evaluation goes on from %s" : "interrupted%s",
+                       o->resume_path ? o->resume_path : "");
+    }
+    return LH_OK;
+}
+
+static lh_status create_stream(lh_eval_run *run, lh_error *error)
+{
+    const lh_eval_options *o = run->options;
+    lh_token_stream_options stream = lh_token_stream_defaults();
+    int64_t segment = run->model->config.segment;
+    stream.lanes = o->lanes;
+    stream.epochs = 1;
+    stream.start_token = o->first == LH_FIRST_STARTED ? o->start_token : -1;
+    /* Short segments are read several at a time. */
+    stream.segment = segment >= 256 ? segment : (256 + segment - 1) / segment * segment;
+    stream.layout = LH_STREAM_LANES;
+    if (o->protocol.kind != LH_PROTOCOL_STREAM) {
+        stream.layout = LH_STREAM_DOCUMENTS;
+        stream.boundary = LH_BOUNDARY_PAD;
+    }
+    return lh_token_stream_create(&run->stream, run->corpus->split, &stream, error);
+}
+
+/* First tokens of lanes or documents, which the stream leaves out without a start token. */
+static lh_status charge_first(lh_eval_run *run, lh_error *error)
+{
+    const lh_split *split = run->corpus->split;
+    uint64_t lanes = (uint64_t)run->options->lanes;
+    bool books = run->options->protocol.kind != LH_PROTOCOL_STREAM;
+    uint64_t count = books ? split->documents : lanes;
+    if (run->options->first != LH_FIRST_CHARGED) {
+        return LH_OK;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = books ? run->corpus->documents[i].start : i * (split->tokens / lanes);
+        uint64_t document = books ? i : lh_split_find(split, at);
+        int32_t token;
+        if (books && run->corpus->documents[i].tokens == 0) {
+            continue;
+        }
+        LH_TRY(lh_eval_run_token(run, at, &token, error));
+        lh_tally_charge(run->tally, document, at - run->corpus->documents[document].start, token,
+                        lh_eval_run_charge(run));
+    }
+    return LH_OK;
+}
+
+static lh_status check(const lh_eval_run *run, const lh_tokenizer *tokenizer, lh_error *error)
+{
+    const lh_eval_options *o = run->options;
+    if (o->lanes < 1 || o->lanes > 1 << 20) {
+        return lh_fail(error, LH_E_ARGUMENT, "an evaluation needs at least one lane, not %lld",
+                       (long long)o->lanes);
+    }
+    if (lh_tokenizer_vocab_size(tokenizer) > run->model->config.vocab) {
+        return lh_fail(error, LH_E_CONFIG, "the tokenizer has %d tokens, more than the model's %lld",
+                       lh_tokenizer_vocab_size(tokenizer), (long long)run->model->config.vocab);
+    }
+    if (o->first == LH_FIRST_STARTED && (o->start_token < 0 || o->start_token >= run->model->config.vocab)) {
+        return lh_fail(error, LH_E_ARGUMENT, "the start token %d is not below the vocabulary of %lld",
+                       o->start_token, (long long)run->model->config.vocab);
+    }
+    if (run->corpus->split->tokens < 2 * (uint64_t)o->lanes && o->protocol.kind == LH_PROTOCOL_STREAM) {
+        return lh_fail(error, LH_E_CONFIG, "%s: %llu tokens are too few for %lld lanes", run->corpus->name,
+                       (unsigned long long)run->corpus->split->tokens, (long long)o->lanes);
+    }
+    return LH_OK;
+}
+
+static lh_status measure_tokens(lh_eval_run *run, const lh_tokenizer *tokenizer, lh_error *error)
+{
+    int64_t vocab = run->model->config.vocab;
+    run->token_bytes = lh_heap_alloc(sizeof *run->token_bytes * (size_t)vocab);
+    run->before = lh_heap_alloc(sizeof *run->before * (size_t)run->options->lanes);
+    if (!run->token_bytes || !run->before) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for the lengths of %lld tokens", (long long)vocab);
+    }
+    for (int32_t id = 0; id < lh_tokenizer_vocab_size(tokenizer); id++) {
+        run->token_bytes[id] = lh_tokenizer_token_length(tokenizer, id);
+    }
+    return LH_OK;
+}
+
+static lh_status prepare(lh_eval_run *run, const lh_tokenizer *tokenizer, bool *resumed, lh_error *error)
+{
+    const lh_eval_options *o = run->options;
+    bool windows = lh_protocol_has_windows(o->protocol.kind);
+    LH_TRY(check(run, tokenizer, error));
+    LH_TRY(measure_tokens(run, tokenizer, error));
+    LH_TRY(lh_tally_create(&run->tally, &o->tally, run->token_bytes, run->corpus->split->documents, error));
+    LH_TRY(lh_session_create(&run->session, run->model, o->lanes, o->threads, error));
+    lh_session_set_overlap(run->session, 0);
+    if (!windows) {
+        LH_TRY(create_stream(run, error));
+    }
+    *resumed = o->resume_path && access(o->resume_path, F_OK) == 0;
+    if (*resumed) {
+        return lh_eval_run_restore(run, o->resume_path, error);
+    }
+    return windows ? LH_OK : charge_first(run, error);
+}
+
+/* Tokens that were scored at least once. */
+static uint64_t distinct(const lh_eval_run *run)
+{
+    const lh_protocol *p = &run->options->protocol;
+    if (p->kind != LH_PROTOCOL_OVERLAP || run->tally->windows == 0) {
+        return run->tally->all.tokens;
+    }
+    /* With S < W all but the very first up to the last window's end; with S = W none of the windows' first. */
+    return p->stride < p->window ? run->covered - 1 : run->tally->all.tokens;
+}
+
+static void finish(lh_evaluation *e, lh_eval_run *run)
+{
+    e->tally = run->tally;
+    run->tally = NULL;
+    e->total = run->corpus->split->tokens;
+    e->read = run->read;
+    e->state_bytes = lh_session_state_bytes(run->session);
+    if (run->options->resume_path) {
+        (void)remove(run->options->resume_path);
+    }
+}
+
+lh_status lh_evaluate(lh_evaluation *evaluation, const lh_model *model, const lh_tokenizer *tokenizer,
+                      const lh_eval_corpus *corpus, const lh_eval_options *options, lh_error *error)
+{
+    *evaluation = (lh_evaluation){0};
+    lh_eval_run run = {.model = model, .corpus = corpus, .options = options, .last_saved = lh_now()};
+    lh_status status = prepare(&run, tokenizer, &evaluation->resumed, error);
+    double start = lh_now();
+    if (status == LH_OK) {
+        status = run.stream ? lh_eval_run_stream(&run, error) : lh_eval_run_windows(&run, error);
+    }
+    if (status == LH_OK) {
+        evaluation->seconds = lh_now() - start;
+        evaluation->scored = distinct(&run);
+        evaluation->skipped = corpus->split->tokens - evaluation->scored;
+        finish(evaluation, &run);
+        /* The sums go on living with the evaluation; the lengths of tokens were only for counting. */
+        evaluation->tally->token_bytes = NULL;
+        evaluation->tally->options.counts = NULL;
+    }
+    lh_token_stream_free(run.stream);
+    lh_session_free(run.session);
+    lh_tally_free(run.tally);
+    lh_heap_free(run.token_bytes);
+    lh_heap_free(run.before);
+    return status;
+}
+
+void lh_evaluation_free(lh_evaluation *evaluation)
+{
+    lh_tally_free(evaluation->tally);
+    *evaluation = (lh_evaluation){0};
+}
