@@ -150,7 +150,7 @@ lh_status lh_encode_run(lh_encode_context *context, lh_encode_batch *batch, lh_e
         lh_error inner = {0};
         lh_status status = feed_named(context, encoder, document, text, document->text_size, true, &inner);
         if (status != LH_OK) {
-#pragma omp critical(lh_encode_failure)
+#pragma omp critical
             if (failed == LH_OK) {
                 failed = lh_fail(error, status, "%s", inner.message);
             }

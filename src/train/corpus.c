@@ -35,13 +35,26 @@ static lh_status prepare(const opening *how, const char *path, const char *folde
     return status;
 }
 
+/* Every byte is looked at before training begins: checksums run at gigabytes a second, and a flipped bit in a token
+ * would train something else without a word. */
+static lh_status open_whole(lh_dataset **dataset, const char *path, lh_error *error)
+{
+    LH_TRY(lh_dataset_open(dataset, path, error));
+    lh_status status = lh_dataset_verify(*dataset, NULL, NULL, error);
+    if (status != LH_OK) {
+        lh_dataset_close(*dataset);
+        *dataset = NULL;
+    }
+    return status;
+}
+
 /* Opens a data set, or makes one of raw text in the folder cache/<name>. `split`: which split all of the text goes
  * to, or NULL to share it out. */
 static lh_status open_dataset(lh_dataset **dataset, const opening *how, const char *path, const char *name,
                               const char *tokenizer, const char *split, lh_error *error)
 {
     if (is_dataset(path)) {
-        return lh_dataset_open(dataset, path, error);
+        return open_whole(dataset, path, error);
     }
     char *folder = lh_path_join(how->cache, name);
     if (!folder) {
@@ -50,7 +63,7 @@ static lh_status open_dataset(lh_dataset **dataset, const opening *how, const ch
     lh_error own = {0};
     bool made = is_dataset(folder) && !how->replace;
     /* What lies there is looked at first, so that damage is called damage. */
-    lh_status status = made ? lh_dataset_open(dataset, folder, &own) : LH_OK;
+    lh_status status = made ? open_whole(dataset, folder, &own) : LH_OK;
     if (status == LH_OK) {
         status = prepare(how, path, folder, tokenizer, split, &own);
         if (status == LH_E_CONFIG && made) {
@@ -61,7 +74,7 @@ static lh_status open_dataset(lh_dataset **dataset, const opening *how, const ch
         }
     }
     if (status == LH_OK && !made) {
-        status = lh_dataset_open(dataset, folder, &own);
+        status = open_whole(dataset, folder, &own);
     }
     if (status != LH_OK) {
         (void)lh_fail(error, status, "%s", own.message);
