@@ -278,7 +278,7 @@ int main(int count, char **words)
                   .a = noise(square),
                   .b = noise(square),
                   .c = noise(square)};
-    double peaks[MAX_REPEATS * MAX_ROWS];
+    double peaks[MAX_REPEATS * MAX_ROWS] = {0};
     int peak_count = 0;
     for (int repeat = 0; repeat < repeats; repeat++) {
         for (int i = 0; i < row_count; i++) {

@@ -114,7 +114,10 @@ def main():
             print("%s  %.1fs%s" % (line, outcome.seconds, "  (%s)" % outcome.remark if outcome.remark else ""))
             if not good:
                 print("---- output of %s" % os.path.relpath(outcome.program))
-                print(outcome.output.rstrip("\n")[-20000:])
+                text = outcome.output.rstrip("\n")
+                if len(text) > 24000:
+                    text = text[:12000] + "\n...\n" + text[-12000:]
+                print(text)
                 print("----")
             sys.stdout.flush()
     print("%d passed, %d failed%s" % (passed, failed, ", %d skipped" % skipped if skipped else ""))

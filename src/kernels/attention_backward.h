@@ -78,7 +78,9 @@ static size_t backward_parts(backward_work *work, const lh_attention_args *args,
     work->d_weights = take_floats(&p, BACKWARD_KEYS * PANEL);
     work->weights = take_floats(&p, BACKWARD_KEYS * TILE_STRIDE);
     work->d_logits = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * TILE_STRIDE);
-    work->d_logits += memory ? LANES * TILE_STRIDE : 0;
+    if (memory) { /* nothing is added to the null pointer of the call that only asks for the size */
+        work->d_logits += LANES * TILE_STRIDE;
+    }
     work->fine = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * PANEL);
     work->d_band = take_floats(&p, BAND_ROWS * PANEL);
     work->d_lines = take_floats(&p, LANES * (BAND_ROWS + LANES));

@@ -136,6 +136,8 @@ static lh_status increase(lh_bpe_training *training, int32_t left, int32_t right
     uint32_t index = 0;
     LH_TRY(find_pair(training, ids_of(left, right), &index, error));
     lh_pair *pair = training->pairs + index;
+    /* A filled slot of the table means that pairs has been allocated.
+     * NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     pair->count += (int64_t)training->trainer->counts.count[word];
     if (!pair->changed) {
         LH_TRY(grow((void **)&training->changed, training->changed_count, &training->changed_capacity,

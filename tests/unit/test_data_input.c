@@ -189,8 +189,7 @@ static void test_compressed(void **state)
     gzFile file = gzopen(at("packed.txt.gz"), "wb");
     assert_int_equal(gzwrite(file, "0123456789", 10), 10);
     assert_int_equal(gzclose(file), Z_OK);
-    assert_reads(at("packed.txt.gz"), options, "text",
-                 "train|packed.txt||01234\nvalidation|packed.txt||56789\n");
+    assert_reads(at("packed.txt.gz"), options, "text", "train|packed.txt||01234\nvalidation|packed.txt||56789\n");
     file = gzopen(at("lines.jsonl.gz"), "wb");
     assert_true(gzputs(file, "{\"text\":\"one\"}\n{\"text\":\"two\"}\n") > 0);
     assert_int_equal(gzclose(file), Z_OK);
