@@ -42,7 +42,7 @@ static lh_status open_whole(lh_dataset **dataset, const char *path, lh_error *er
     LH_TRY(lh_dataset_open(dataset, path, error));
     lh_status status = lh_dataset_verify(*dataset, NULL, NULL, error);
     if (status != LH_OK) {
-        lh_dataset_close(*dataset);
+        lh_dataset_free(*dataset);
         *dataset = NULL;
     }
     return status;
