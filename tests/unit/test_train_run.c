@@ -365,6 +365,39 @@ static void damage_is_told(void **state)
     }
 }
 
+/* How many heap allocations there had been each time the run asked whether to stop. */
+typedef struct allocation_log {
+    uint64_t at[64];
+    int calls;
+} allocation_log;
+
+static bool note_allocations(void *user)
+{
+    allocation_log *log = user;
+    if (log->calls < 64) {
+        log->at[log->calls++] = lh_heap_allocations();
+    }
+    return false;
+}
+
+static void steps_and_their_logs_take_no_memory(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"train.eval_every=0", "train.checkpoint_every=0", "train.log_every=1",
+                                           "train.steps=60", NULL};
+    allocation_log log = {0};
+    lh_recipe *recipe = recipe_with(settings);
+    lh_run_options options = {.directory = in_folder("quiet"), .stop = note_allocations, .user = &log};
+    lh_run_report report;
+    lh_error error = {0};
+    if (lh_run_train(recipe, &options, &report, &error) != LH_OK) {
+        fail_msg("%s", error.message);
+    }
+    lh_recipe_free(recipe);
+    assert_int_equal(log.calls, 64);
+    assert_int_equal(log.at[55] - log.at[20], 0);
+}
+
 static void broken_numbers_stop_the_run(void **state)
 {
     (void)state;
@@ -418,6 +451,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_longer_budget_goes_on, prepare, clean_up),
         cmocka_unit_test_setup_teardown(another_recipe_is_refused, prepare, clean_up),
         cmocka_unit_test_setup_teardown(damage_is_told, prepare, clean_up),
+        cmocka_unit_test_setup_teardown(steps_and_their_logs_take_no_memory, prepare, clean_up),
         cmocka_unit_test_setup_teardown(broken_numbers_stop_the_run, prepare, clean_up),
         cmocka_unit_test(losses_have_units),
     };
