@@ -353,5 +353,8 @@ lh_status lh_generator_restore(lh_generator *generator, const char *path, bool k
     generator->keep_seed = keep_seed;
     lh_encoder_reset(generator->encoder);
     generator->in_prompt = false;
+    /* What an earlier text has left behind does not belong to this one. */
+    LH_TRY(lh_decoder_finish(generator->decoder, &generator->held, error));
+    lh_string_clear(&generator->held);
     return lh_session_restore_with(generator->session, path, take_entries, generator, error);
 }

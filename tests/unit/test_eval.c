@@ -613,6 +613,7 @@ static void lossless_is_measured(void **state)
     lh_train_options options = {.kind = LH_TOKENIZER_WORDS, .min_frequency = 1};
     tiny_check(lh_trainer_create(&trainer, &options, &error), &error);
     tiny_check(lh_trainer_feed(trainer, "some known words\n", 17, &error), &error);
+    tiny_check(lh_trainer_finish_document(trainer, &error), &error);
     tiny_check(lh_trainer_build(trainer, NULL, NULL, &words, &error), &error);
     lh_trainer_free(trainer);
     byte_model w = {.model = m.model, .tokenizer = words};
