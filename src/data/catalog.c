@@ -274,7 +274,7 @@ static lh_status get_files(getting *g, lh_error *error)
     if (status == LH_OK) {
         status = fetch(g, &list, 1, error);
     }
-    if (status == LH_OK && entry->archive.source) {
+    if (status == LH_OK && entry->archive.source && list.count > 0) {
         status = unpack(g, list.items[0].path, error);
     }
     free_list(&list);
