@@ -28,7 +28,7 @@ static void write_script(const lh_plot *plot, lh_string *out)
     lh_string_print(out,
                     "set terminal svg size 760,340 dynamic font 'sans-serif,13'\n"
                     "set encoding utf8\nset border 3 lc rgb '#888888'\nset tics nomirror textcolor rgb '#666666'\n"
-                    "set grid ytics lc rgb '#dddddd' lw 0.7\nset key top right textcolor rgb '#666666'\n"
+                    "set grid ytics lc rgb '#dddddd' lw 0.7\nset key outside top center horizontal textcolor rgb '#666666'\n"
                     "set style fill solid 0.85 noborder\nset boxwidth 0.8\n");
     lh_string_print(out, "set title ");
     quoted(out, plot->title);
