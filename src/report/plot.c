@@ -25,11 +25,12 @@ static void write_script(const lh_plot *plot, lh_string *out)
 {
     static const char *const colours[LH_PLOT_MAX_SERIES] = {"#2f6fb5", "#d9792b", "#3a9b62",
                                                             "#a4478f", "#7a7a7a", "#c23b3b"};
-    lh_string_print(out,
-                    "set terminal svg size 760,340 dynamic font 'sans-serif,13'\n"
-                    "set encoding utf8\nset border 3 lc rgb '#888888'\nset tics nomirror textcolor rgb '#666666'\n"
-                    "set grid ytics lc rgb '#dddddd' lw 0.7\nset key outside top center horizontal textcolor rgb '#666666'\n"
-                    "set style fill solid 0.85 noborder\nset boxwidth 0.8\n");
+    lh_string_print(
+        out,
+        "set terminal svg size 760,340 dynamic font 'sans-serif,13'\n"
+        "set encoding utf8\nset border 3 lc rgb '#888888'\nset tics nomirror textcolor rgb '#666666'\n"
+        "set grid ytics lc rgb '#dddddd' lw 0.7\nset key outside top center horizontal textcolor rgb '#666666'\n"
+        "set style fill solid 0.85 noborder\nset boxwidth 0.8\n");
     lh_string_print(out, "set title ");
     quoted(out, plot->title);
     lh_string_print(out, " noenhanced textcolor rgb '#444444'\nset xlabel ");
