@@ -2,16 +2,21 @@
 
 #include <string.h>
 
+static const char *name_of(const lh_layer_io *io, int source)
+{
+    return io->source_name[source] ? io->source_name[source] : "keys";
+}
+
 /* Sources come with the segment first and then, as read appends them, the oldest first; a report starts with the
  * oldest. */
 static int place_of(lh_attention_age *age, const lh_layer_io *io, int source)
 {
-    const char *name = io->source_name[source] ? io->source_name[source] : "keys";
+    const char *name = name_of(io, source);
     if (age->sources == 0) {
         for (int s = 1; s < io->sources; s++) {
-            age->source[age->sources++] = io->source_name[s] ? io->source_name[s] : "keys";
+            age->source[age->sources++] = name_of(io, s);
         }
-        age->source[age->sources++] = io->source_name[0];
+        age->source[age->sources++] = name_of(io, 0);
     }
     for (int s = 0; s < age->sources; s++) {
         if (strcmp(age->source[s], name) == 0) {
