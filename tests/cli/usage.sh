@@ -16,7 +16,7 @@ while read -r verb; do
     refuses "$verb refuses an unknown option" 2 "unknown option --no-such-option" "$longhand" $verb --no-such-option
     manual=$LH_BUILD/pages/man/longhand-${verb// /-}.1
     if command -v man >/dev/null; then
-        equal "the manual page of $verb has no roff warnings" "$(man --warnings -l "$manual" 2>&1 >/dev/null)" ""
+        equal "the manual page of $verb has no roff warnings" "$(MANWIDTH=160 man --warnings -l "$manual" 2>&1 >/dev/null)" ""
     else
         check "the manual page of $verb is there" test -s "$manual"
     fi
