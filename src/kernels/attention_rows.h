@@ -461,7 +461,7 @@ static void forward_few(lh_exec *exec, const lh_attention_args *args)
 #pragma omp for schedule(static)
         for (int64_t at = 0; at < lanes * work.rows; at++) {
             int64_t lane = at / work.rows, row = at % work.rows, group = args->heads / args->kv_heads;
-            row_state state = {.sums = (float *)memory};
+            row_state state = {.sums = (float *)(void *)memory};
             row_state_start(&state, args);
             for (int64_t chunk = 0; chunk < work.chunks; chunk++) {
                 row_state part = partial_state(&work, lane, chunk, row);

@@ -27,7 +27,7 @@ static inline bool lh_column_sums_open(lh_column_sums *sums, lh_exec *exec, int6
     }
     memset(memory, 0, bytes);
     *sums = (lh_column_sums){
-        .chunks = chunks, .width = width, .total = memory, .single = (float *)((double *)memory + count)};
+        .chunks = chunks, .width = width, .total = memory, .single = (float *)(void *)((double *)memory + count)};
     return true;
 }
 
