@@ -34,7 +34,7 @@ static lh_status grow_table(lh_merges *merges, lh_error *error)
     memset(table, 0xff, new_size * sizeof *table);
     merges->table = table;
     merges->table_size = new_size;
-    for (size_t i = 0; i < old_size; i++) {
+    for (size_t i = 0; old && i < old_size; i++) {
         if (old[i].pair != EMPTY) {
             *merge_slot(merges, old[i].pair) = old[i];
         }
