@@ -78,7 +78,7 @@ static lh_status vocab_grow_table(lh_vocab *vocab, lh_error *error)
     memset(table, 0xff, new_size * sizeof *table);
     vocab->table = table;
     vocab->table_size = new_size;
-    for (size_t i = 0; i < old_size; i++) {
+    for (size_t i = 0; old && i < old_size; i++) {
         if (old[i] >= 0) {
             int32_t id = old[i];
             table[vocab_slot(vocab, vocab->pool + vocab->offset[id], vocab->length[id])] = id;
