@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -103,7 +104,7 @@ lh_status lh_parameters_want_grads(lh_parameters *list, unsigned groups, lh_erro
 {
     for (int i = 0; i < list->count; i++) {
         lh_parameter *item = &list->items[i];
-        if (groups >> item->group & 1u) {
+        if (item->group != LH_GROUP_STATISTICS && (groups >> item->group & 1u)) {
             LH_TRY(lh_tensor_create_grad(item->tensor, error));
         } else {
             item->tensor->requires_grad = false;
@@ -129,4 +130,9 @@ int64_t lh_parameters_elements(const lh_parameters *list)
         total += lh_tensor_count(list->items[i].tensor);
     }
     return total;
+}
+
+double lh_init_unit_uniform(int64_t in, int64_t out)
+{
+    return sqrt(3.0 * 0.2 / (((double)in + (double)out) / 2.0));
 }

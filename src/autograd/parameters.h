@@ -18,6 +18,7 @@ typedef enum lh_parameter_group {
     LH_GROUP_MAIN,
     LH_GROUP_COMPRESSOR, /* trained by an auxiliary loss alone */
     LH_GROUP_ADAPTER,
+    LH_GROUP_STATISTICS, /* learned without gradients (codebooks, centroids): no optimizer ever touches it */
     LH_GROUP_COUNT
 } lh_parameter_group;
 
@@ -43,6 +44,9 @@ lh_status lh_parameters_add(lh_parameters *list, lh_tensor **tensor, const char 
                             const int64_t *shape, lh_init_kind init, double scale, bool decay,
                             lh_parameter_group group, lh_error *error);
 void lh_parameters_free(lh_parameters *list);
+
+/* The bound of a uniform draw with variance 0.2 / ((in + out) / 2): unit scaling with gain 0.2. */
+double lh_init_unit_uniform(int64_t in, int64_t out);
 
 /* Draws every parameter from its own random stream, so that adding one does not change the others. */
 lh_status lh_parameters_initialise(lh_parameters *list, uint64_t seed, lh_error *error);

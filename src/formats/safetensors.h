@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "tensor/tensor.h"
 
 #define LH_SAFETENSORS_MAX_DIMS 8
 #define LH_SAFETENSORS_MAX_HEADER (100u * 1024 * 1024) /* the reference implementation's limit */
@@ -37,6 +38,9 @@ typedef enum lh_safetensors_dtype {
 const char *lh_safetensors_dtype_name(lh_safetensors_dtype dtype);
 /* Bytes of one element, or 0 for a value that is none. */
 size_t lh_safetensors_dtype_size(lh_safetensors_dtype dtype);
+
+/* How a tensor of this element type is written. */
+lh_safetensors_dtype lh_safetensors_dtype_of(lh_dtype dtype);
 
 /* A named array, row-major, last dimension fastest. A scalar has ndim 0; a dimension may be 0. */
 typedef struct lh_safetensors_tensor {

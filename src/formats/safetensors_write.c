@@ -6,6 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+lh_safetensors_dtype lh_safetensors_dtype_of(lh_dtype dtype)
+{
+    static const lh_safetensors_dtype on_disk[LH_DTYPE_COUNT] = {
+        [LH_F32] = LH_SAFETENSORS_F32,   [LH_F64] = LH_SAFETENSORS_F64, [LH_F16] = LH_SAFETENSORS_F16,
+        [LH_BF16] = LH_SAFETENSORS_BF16, [LH_I32] = LH_SAFETENSORS_I32, [LH_I8] = LH_SAFETENSORS_I8,
+        [LH_U8] = LH_SAFETENSORS_U8};
+    return on_disk[dtype];
+}
+
 #define LENGTH_BYTES 8
 #define DATA_ALIGNMENT 8
 

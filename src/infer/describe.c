@@ -7,8 +7,8 @@
 
 const char *lh_parameter_part_name(lh_parameter_part part)
 {
-    static const char *const names[LH_PARTS] = {"vocabulary", "attention", "positions",
-                                                "mlp",        "norms",     "compression"};
+    static const char *const names[LH_PARTS] = {"vocabulary", "attention",   "positions", "mlp",
+                                                "norms",      "compression", "memory"};
     return part >= 0 && part < LH_PARTS ? names[part] : "unknown";
 }
 
@@ -21,6 +21,9 @@ static lh_parameter_part part_of(const char *name)
 {
     if (begins(name, "embedding.") || begins(name, "output.")) {
         return LH_PART_VOCABULARY;
+    }
+    if (strstr(name, "memory.")) {
+        return LH_PART_MEMORY;
     }
     if (strstr(name, "compression.")) {
         return LH_PART_COMPRESSION;
@@ -37,26 +40,20 @@ static lh_parameter_part part_of(const char *name)
 
 int64_t lh_model_reach(const lh_model *model)
 {
-    const lh_recipe *recipe = model->recipe;
-    int64_t reach = 0;
-    if (lh_recipe_active(recipe, "memory.length")) {
-        reach = lh_recipe_integer(recipe, "memory.length");
-    }
-    if (lh_recipe_active(recipe, "memory.compressed") && reach > 0) {
-        reach += lh_recipe_integer(recipe, "memory.rate") * lh_recipe_integer(recipe, "memory.compressed");
-    }
-    return reach;
+    const lh_memory_kind *kind = model->memory_kind;
+    return kind->reach ? kind->reach(&model->shape) : kind->history(&model->shape);
 }
 
 static lh_status count_state(lh_model_description *d, const lh_model *model, lh_error *error)
 {
     lh_memory *memory;
-    LH_TRY(lh_memory_create(&memory, model->memory_kind, &model->shape, model->backend, model->parameters.dtype, 1,
-                            false, error));
+    lh_memory_options options = lh_model_memory_options(model, 1, false);
+    LH_TRY(lh_memory_create(&memory, &options, error));
     d->state_bytes = lh_memory_stream_bytes(memory);
     lh_memory_free(memory);
     const lh_model_config *c = &model->config;
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
+    row = model->memory_kind->sublayer ? 0 : row;
     d->running_bytes = c->layers * c->segment * row * (int64_t)lh_dtype_size(model->parameters.dtype);
     return LH_OK;
 }

@@ -11,6 +11,7 @@ typedef enum lh_parameter_part {
     LH_PART_MLP,         /* hidden layers, and an input projection */
     LH_PART_NORMS,       /* gains and offsets */
     LH_PART_COMPRESSION, /* compression functions, and what trains them */
+    LH_PART_MEMORY,      /* what else a method has of its own: names with "memory." */
     LH_PARTS
 } lh_parameter_part;
 const char *lh_parameter_part_name(lh_parameter_part part);

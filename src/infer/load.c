@@ -6,11 +6,33 @@
 
 #include <string.h>
 
-static const char *const override_names[] = {
-    "model.segment",     "model.same_length", "model.clamp",
-    "model.rope_base",   "model.rope_factor", "memory.length",
-    "memory.compressed", "memory.stepping",   NULL,
-};
+/* What every model allows, and what the memory kinds add; made once from the registry. */
+#define MAX_NAMES 64
+static const char *override_names[MAX_NAMES + 1] = {"model.segment", "model.same_length", "model.clamp",
+                                                    "model.rope_base", "model.rope_factor"};
+
+static bool known(const char *name, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(override_names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+__attribute__((constructor)) static void collect_names(void)
+{
+    int count = 5;
+    for (int i = 0; lh_memory_kinds[i]; i++) {
+        const char *const *list = lh_memory_kinds[i]->adjustable;
+        for (; list && *list && count < MAX_NAMES; list++) {
+            if (!known(*list, count)) {
+                override_names[count++] = *list;
+            }
+        }
+    }
+}
 
 const char *const *lh_load_override_names(void)
 {

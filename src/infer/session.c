@@ -12,7 +12,7 @@ lh_status lh_session_create(lh_session **session, const lh_model *model, int64_t
     }
     s->model = model;
     s->threads = threads;
-    s->without_memory = strcmp(model->memory_kind->name, "none") == 0;
+    s->without_memory = model->memory_kind->forgets;
     s->overlap = s->without_memory ? model->config.segment / 2 : 0;
     lh_status status = lh_context_create(&s->context, model->backend, threads, error);
     if (status == LH_OK) {

@@ -42,11 +42,6 @@ static void copies_free(copies *list)
     lh_heap_free(list->items);
 }
 
-static lh_safetensors_dtype disk_dtype(const lh_tensor *tensor)
-{
-    return tensor->dtype == LH_F64 ? LH_SAFETENSORS_F64 : LH_SAFETENSORS_F32;
-}
-
 /* Visits every tensor that makes up the state, by name. */
 typedef lh_status (*visitor)(void *user, const char *name, lh_tensor *tensor, lh_error *error);
 
@@ -56,7 +51,7 @@ static lh_status visit_state(const lh_session *s, visitor visit, void *user, lh_
     lh_stream *stream = s->stream;
     for (int i = 0; i < stream->memory->state_count; i++) {
         lh_state_tensor *state = &stream->memory->state[i];
-        if (!state->derived) {
+        if (lh_state_saved(state->class, true)) {
             (void)snprintf(name, sizeof name, "state.%s", state->name);
             LH_TRY(visit(user, name, state->stored, error));
         }
@@ -64,7 +59,7 @@ static lh_status visit_state(const lh_session *s, visitor visit, void *user, lh_
     for (int i = 0; i < s->model->config.layers; i++) {
         lh_tensor *list[3] = {stream->keys[i], stream->values[i], stream->inputs[i]};
         static const char *const what[3] = {"keys", "values", "inputs"};
-        for (int j = 0; j < 3; j++) {
+        for (int j = 0; j < 3 && list[j]; j++) {
             (void)snprintf(name, sizeof name, "segment.%d.%s", i, what[j]);
             LH_TRY(visit(user, name, list[j], error));
         }
@@ -122,7 +117,8 @@ static lh_status save_tensor(void *user, const char *name, lh_tensor *tensor, lh
     if (!host) {
         return error ? error->status : LH_E_MEMORY;
     }
-    lh_safetensors_tensor entry = {.name = name, .dtype = disk_dtype(tensor), .ndim = tensor->ndim, .data = host};
+    lh_safetensors_tensor entry = {
+        .name = name, .dtype = lh_safetensors_dtype_of(tensor->dtype), .ndim = tensor->ndim, .data = host};
     memcpy(entry.shape, tensor->shape, sizeof(int64_t) * (size_t)tensor->ndim);
     return lh_checkpoint_add(v->writer, &entry, error);
 }
@@ -179,8 +175,8 @@ static lh_status restore_tensor(void *user, const char *name, lh_tensor *tensor,
     if (!host) {
         return lh_fail(error, LH_E_MEMORY, "no memory to read '%s' of a session", name);
     }
-    lh_status status =
-        lh_safetensors_load(v->file, name, disk_dtype(tensor), tensor->ndim, tensor->shape, host, error);
+    lh_status status = lh_safetensors_load(v->file, name, lh_safetensors_dtype_of(tensor->dtype), tensor->ndim,
+                                           tensor->shape, host, error);
     if (status == LH_OK && !v->check_only) {
         status = lh_tensor_write(tensor, host, error);
     }

@@ -149,7 +149,7 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
     const lh_compression *f = &o->compression;
     int64_t d = shape->width, kernel = f->rate + f->extra;
     char name[96];
-    if (!has_slots(o)) {
+    if (layer < 0 || !has_slots(o)) {
         return LH_OK;
     }
     if (f->function == LH_COMPRESS_CONV || f->function == LH_COMPRESS_DILATED) {
@@ -183,6 +183,21 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
     return LH_OK;
 }
 
+static int64_t reach(const lh_memory_shape *shape)
+{
+    const compressive_options *o = shape->options;
+    return o->length + (has_slots(o) ? o->compression.rate * o->compressed : 0);
+}
+
+static double keys_seen(const lh_memory_shape *shape, int layer)
+{
+    const compressive_options *o = shape->options;
+    (void)layer;
+    return ((double)shape->segment + 1.0) / 2.0 + (double)(o->length + (has_slots(o) ? o->compressed : 0));
+}
+
+static const char *const adjustable[] = {"memory.length", "memory.compressed", "memory.stepping", NULL};
+
 static int64_t history(const lh_memory_shape *shape)
 {
     const compressive_options *o = shape->options;
@@ -203,6 +218,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
     const lh_memory_shape *shape = memory->shape;
     const compressive_options *o = shape->options;
     for (int layer = 0; layer < shape->layers; layer++) {
+        lh_memory_layer(memory, layer);
         bool usage = o->compression.function == LH_COMPRESS_MOST_USED;
         LH_TRY(lh_memory_add_state(memory, has_slots(o) ? o->compressed : 0, shape->width, error,
                                    "layers.%d.compressed", layer));
@@ -220,11 +236,6 @@ static lh_status create(lh_memory *memory, lh_error *error)
     return LH_OK;
 }
 
-static int entry(const lh_memory *memory, int layer, int which)
-{
-    return layer * memory->state_per_layer + which;
-}
-
 /* R_c = P Wr_c as [heads, distances, key_width]: distances from 0, with the newest slot at distance i + 1. */
 static lh_tensor *own_table(lh_memory *memory, lh_layer_io *io)
 {
@@ -234,7 +245,7 @@ static lh_tensor *own_table(lh_memory *memory, lh_layer_io *io)
     int64_t distances = o->compressed + shape->segment;
     lh_tensor *flat;
     if (memory->inference && !context->recording) {
-        int index = entry(memory, io->layer, STATES + DERIVED_TABLE);
+        int index = lh_memory_entry(memory, io->layer, STATES + DERIVED_TABLE);
         if (!memory->derived_valid[io->layer]) {
             lh_memory_set(memory, context, index,
                           lh_linear(context, lh_slice(context, io->sinusoids, 0, 0, distances),
@@ -271,9 +282,9 @@ static void read(lh_memory *memory, lh_layer_io *io)
     const compressive_options *o = memory->shape->options;
     int64_t n_cm = has_slots(o) ? o->compressed : 0;
     if (n_cm > 0) {
-        lh_tensor *cm = lh_memory_get(memory, entry(memory, io->layer, COMPRESSED)), *k, *v;
-        lh_fifo_keys(memory, io, cm, o->length + n_cm, entry(memory, io->layer, STATES + DERIVED_COMPRESSED), &k,
-                     &v);
+        lh_tensor *cm = lh_memory_get(memory, lh_memory_entry(memory, io->layer, COMPRESSED)), *k, *v;
+        lh_fifo_keys(memory, io, cm, o->length + n_cm,
+                     lh_memory_entry(memory, io->layer, STATES + DERIVED_COMPRESSED), &k, &v);
         io->source_name[io->sources] = "compressed";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
@@ -281,8 +292,8 @@ static void read(lh_memory *memory, lh_layer_io *io)
         lh_fifo_same_length(memory, io, source, 0);
     }
     if (o->length > 0) {
-        lh_tensor *m = lh_memory_get(memory, entry(memory, io->layer, MEMORY)), *k, *v;
-        lh_fifo_keys(memory, io, m, o->length, entry(memory, io->layer, STATES + DERIVED_MEMORY), &k, &v);
+        lh_tensor *m = lh_memory_get(memory, lh_memory_entry(memory, io->layer, MEMORY)), *k, *v;
+        lh_fifo_keys(memory, io, m, o->length, lh_memory_entry(memory, io->layer, STATES + DERIVED_MEMORY), &k, &v);
         io->source_name[io->sources] = "memory";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
@@ -340,7 +351,7 @@ static lh_tensor *add_usage(lh_memory *memory, lh_layer_io *io)
     lh_tensor *mass[LH_ATTENTION_MAX_SOURCES] = {NULL};
     double weight = 1.0 / (double)(memory->shape->heads * memory->shape->segment);
     lh_attention_mass(context, io->q, io->sources, io->source, &io->options, io->lse, weight, mass);
-    lh_tensor *usage = lh_memory_get(memory, entry(memory, io->layer, USAGE));
+    lh_tensor *usage = lh_memory_get(memory, lh_memory_entry(memory, io->layer, USAGE));
     return lh_add(context, usage, mass[io->sources - 1]); /* the memory is the last source */
 }
 
@@ -377,7 +388,8 @@ static void write_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **evicted)
     if (io->segment_z) {
         usage = update_usage(memory, io, usage, evicted);
     }
-    lh_memory_set(memory, context, entry(memory, io->layer, USAGE), usage); /* does nothing while recomputing */
+    lh_memory_set(memory, context, lh_memory_entry(memory, io->layer, USAGE),
+                  usage); /* does nothing while recomputing */
     context->recording = recording;
 }
 
@@ -398,7 +410,7 @@ static lh_tensor *block_to_compress(lh_memory *memory, lh_layer_io *io, lh_tenso
     if (o->stepping != STEP_ALIGNED) {
         return lh_contiguous(context, lh_slice(context, lh_detach(context, all), 1, 0, o->block));
     }
-    int index = entry(memory, io->layer, PENDING);
+    int index = lh_memory_entry(memory, io->layer, PENDING);
     lh_tensor *leaving = lh_slice(context, lh_detach(context, all), 1, 0, 1);
     lh_tensor *block = lh_concat(context, 2, (lh_tensor *[]){lh_memory_get(memory, index), leaving}, 1);
     lh_memory_set(memory, context, index, lh_contiguous(context, lh_slice(context, block, 1, 1, o->pending)));
@@ -409,7 +421,7 @@ static void compress(lh_memory *memory, lh_layer_io *io, lh_tensor *block, lh_te
 {
     const compressive_options *o = memory->shape->options;
     lh_context *context = io->context;
-    int index = entry(memory, io->layer, COMPRESSED);
+    int index = lh_memory_entry(memory, io->layer, COMPRESSED);
     lh_tensor *slots = lh_compress(context, &o->compression, block, io->parameters->tensors[WEIGHT],
                                    &io->parameters->tensors[DILATED], evicted_usage);
     if (o->loss != LOSS_NONE && !memory->inference) {
@@ -437,7 +449,7 @@ static void write(lh_memory *memory, lh_layer_io *io)
     if (!io->segment_z) {
         return;
     }
-    int m_index = entry(memory, io->layer, MEMORY);
+    int m_index = lh_memory_entry(memory, io->layer, MEMORY);
     lh_tensor *m = lh_memory_get(memory, m_index);
     if (has_slots(o)) {
         bool due = block_is_due(memory, io);
@@ -459,6 +471,9 @@ const lh_memory_kind lh_memory_compressive = {
     .configure = configure,
     .parameters = parameters,
     .history = history,
+    .reach = reach,
+    .keys_seen = keys_seen,
+    .adjustable = adjustable,
     .create = create,
     .read = read,
     .write = write,

@@ -14,27 +14,27 @@ const lh_memory_kind *lh_memory_kind_find(const char *name)
     return NULL;
 }
 
-lh_status lh_memory_create(lh_memory **memory, const lh_memory_kind *kind, const lh_memory_shape *shape,
-                           const lh_backend *backend, lh_dtype dtype, int64_t batch, bool inference,
-                           lh_error *error)
+lh_status lh_memory_create(lh_memory **memory, const lh_memory_options *options, lh_error *error)
 {
     *memory = NULL;
     lh_memory *fresh = lh_heap_alloc(sizeof *fresh);
     if (!fresh) {
-        return lh_fail(error, LH_E_MEMORY, "no memory for the state of %lld streams", (long long)batch);
+        return lh_fail(error, LH_E_MEMORY, "no memory for the state of %lld streams", (long long)options->batch);
     }
-    fresh->kind = kind;
-    fresh->shape = shape;
-    fresh->backend = backend;
-    fresh->dtype = dtype;
-    fresh->batch = batch;
-    fresh->inference = inference;
-    lh_status status = kind->create ? kind->create(fresh, error) : LH_OK;
+    fresh->kind = options->kind;
+    fresh->shape = options->shape;
+    fresh->parameters = options->parameters;
+    fresh->entry_parameters = options->entry_parameters;
+    fresh->backend = options->backend;
+    fresh->dtype = options->dtype;
+    fresh->batch = options->batch;
+    fresh->inference = options->inference;
+    fresh->unroll = options->unroll > 0 ? options->unroll : 1;
+    lh_status status = fresh->kind->create ? fresh->kind->create(fresh, error) : LH_OK;
     if (status != LH_OK) {
         lh_memory_free(fresh);
         return status;
     }
-    fresh->state_per_layer = shape->layers > 0 ? fresh->state_count / (int)shape->layers : 0;
     *memory = fresh;
     return LH_OK;
 }
@@ -50,8 +50,18 @@ void lh_memory_free(lh_memory *memory)
     }
 }
 
-static lh_status add_entry(lh_memory *memory, bool derived, int ndim, const int64_t *shape, const char *name,
-                           va_list arguments, lh_error *error)
+void lh_memory_layer(lh_memory *memory, int layer)
+{
+    memory->layer_first[layer] = memory->state_count;
+}
+
+int lh_memory_entry(const lh_memory *memory, int layer, int which)
+{
+    return memory->layer_first[layer] + which;
+}
+
+static lh_status add_entry(lh_memory *memory, lh_state_class class, lh_dtype dtype, int ndim, const int64_t *shape,
+                           const char *name, va_list arguments, lh_error *error)
 {
     if (memory->state_count == memory->state_capacity) {
         int capacity = memory->state_capacity ? 2 * memory->state_capacity : 16;
@@ -65,10 +75,20 @@ static lh_status add_entry(lh_memory *memory, bool derived, int ndim, const int6
     lh_state_tensor *entry = &memory->state[memory->state_count];
     memset(entry, 0, sizeof *entry);
     (void)vsnprintf(entry->name, sizeof entry->name, name, arguments);
-    entry->derived = derived;
-    LH_TRY(lh_tensor_create(&entry->stored, memory->backend, memory->dtype, ndim, shape, NULL, error));
+    entry->class = class;
+    LH_TRY(lh_tensor_create(&entry->stored, memory->backend, dtype, ndim, shape, NULL, error));
     memory->state_count++;
     return LH_OK;
+}
+
+lh_status lh_memory_add(lh_memory *memory, lh_state_class class, lh_dtype dtype, int ndim, const int64_t *shape,
+                        lh_error *error, const char *name, ...)
+{
+    va_list arguments;
+    va_start(arguments, name);
+    lh_status status = add_entry(memory, class, dtype, ndim, shape, name, arguments, error);
+    va_end(arguments);
+    return status;
 }
 
 lh_status lh_memory_add_state(lh_memory *memory, int64_t rows, int64_t columns, lh_error *error, const char *name,
@@ -77,7 +97,8 @@ lh_status lh_memory_add_state(lh_memory *memory, int64_t rows, int64_t columns, 
     int64_t shape[3] = {memory->batch, rows, columns};
     va_list arguments;
     va_start(arguments, name);
-    lh_status status = add_entry(memory, false, columns > 0 ? 3 : 2, shape, name, arguments, error);
+    lh_status status =
+        add_entry(memory, LH_STATE_CARRIED, memory->dtype, columns > 0 ? 3 : 2, shape, name, arguments, error);
     va_end(arguments);
     return status;
 }
@@ -87,15 +108,20 @@ lh_status lh_memory_add_derived(lh_memory *memory, int ndim, const int64_t *shap
 {
     va_list arguments;
     va_start(arguments, name);
-    lh_status status = add_entry(memory, true, ndim, shape, name, arguments, error);
+    lh_status status = add_entry(memory, LH_STATE_DERIVED, memory->dtype, ndim, shape, name, arguments, error);
     va_end(arguments);
     return status;
+}
+
+bool lh_state_saved(lh_state_class class, bool session)
+{
+    return class == LH_STATE_CARRIED || class == LH_STATE_STORE || (session && class == LH_STATE_RUNNING);
 }
 
 lh_tensor *lh_memory_get(const lh_memory *memory, int index)
 {
     const lh_state_tensor *entry = &memory->state[index];
-    if (entry->derived) {
+    if (entry->class != LH_STATE_CARRIED) {
         return entry->live ? entry->live : entry->stored;
     }
     return entry->base ? entry->base : entry->stored;
@@ -107,6 +133,7 @@ void lh_memory_begin(lh_memory *memory)
         lh_state_tensor *entry = &memory->state[i];
         entry->base = entry->live ? entry->live : entry->stored;
     }
+    memset(memory->scratch, 0, sizeof memory->scratch);
 }
 
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
@@ -131,8 +158,11 @@ void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor 
     }
 }
 
-static void copy_whole(lh_context *context, const lh_tensor *from, const lh_tensor *to)
+void lh_memory_copy_values(lh_context *context, const lh_tensor *from, const lh_tensor *to)
 {
+    if (lh_op_stopped(context) || !from || !to) {
+        return;
+    }
     lh_copy_args copy = {
         .element_bytes = (int)lh_dtype_size(to->dtype), .x = lh_tensor_data(from), .y = lh_tensor_data(to)};
     int lead = LH_MAX_DIMS - to->ndim;
@@ -150,13 +180,24 @@ void lh_memory_commit(lh_memory *memory, lh_context *context)
         lh_state_tensor *entry = &memory->state[i];
         if (entry->live) {
             if (!lh_op_stopped(context) && lh_tensor_same_shape(entry->live, entry->stored)) {
-                copy_whole(context, entry->live, entry->stored);
+                lh_memory_copy_values(context, entry->live, entry->stored);
             }
             lh_drop(context, entry->live);
             entry->live = NULL;
         }
         entry->base = NULL;
     }
+}
+
+lh_tensor *lh_memory_extend(lh_memory *memory, lh_context *context, int index, int64_t fill, lh_tensor *rows)
+{
+    if (index < 0 || lh_op_stopped(context) || !rows) {
+        return rows;
+    }
+    lh_tensor *stored = memory->state[index].stored;
+    int64_t count = rows->shape[1];
+    lh_memory_copy_values(context, rows, lh_slice(context, stored, 1, fill, count));
+    return lh_slice(context, stored, 1, 0, fill + count);
 }
 
 void lh_memory_rollback(lh_memory *memory)
@@ -172,7 +213,7 @@ void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
     for (int i = 0; i < memory->state_count; i++) {
         lh_tensor *stored = memory->state[i].stored;
         memory->state[i].live = memory->state[i].base = NULL;
-        if (memory->state[i].derived) {
+        if (memory->state[i].class != LH_STATE_CARRIED) {
             continue;
         }
         int64_t lane = stored->shape[0] ? lh_tensor_count(stored) / stored->shape[0] : 0;
@@ -182,7 +223,8 @@ void lh_memory_reset(lh_memory *memory, lh_context *context, int64_t stream)
                                  .value = 0.0,
                                  .y =
                                      (char *)lh_tensor_data(stored) + (size_t)first * lh_dtype_size(stored->dtype)};
-            lh_run(context, LH_KERNEL_FILL, stored->dtype, &fill);
+            /* Zero is zero: FILL knows no integers. */
+            lh_run(context, LH_KERNEL_FILL, stored->dtype == LH_I32 ? LH_F32 : stored->dtype, &fill);
         }
     }
     memset(memory->derived_valid, 0, sizeof memory->derived_valid);
@@ -222,7 +264,7 @@ int64_t lh_memory_stream_bytes(const lh_memory *memory)
 {
     int64_t bytes = 0;
     for (int i = 0; i < memory->state_count; i++) {
-        if (!memory->state[i].derived && memory->batch > 0) {
+        if (lh_state_saved(memory->state[i].class, false) && memory->batch > 0) {
             bytes += lh_tensor_count(memory->state[i].stored) / memory->batch *
                      (int64_t)lh_dtype_size(memory->state[i].stored->dtype);
         }

@@ -24,6 +24,7 @@ static void read(lh_memory *memory, lh_layer_io *io)
 const lh_memory_kind lh_memory_none = {
     .name = "none",
     .summary = "each segment on its own",
+    .forgets = true,
     .configure = configure,
     .history = history,
     .read = read,

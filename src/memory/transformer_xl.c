@@ -27,6 +27,8 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     return LH_OK;
 }
 
+static const char *const adjustable[] = {"memory.length", NULL};
+
 static int64_t history(const lh_memory_shape *shape)
 {
     return ((const xl_options *)shape->options)->length;
@@ -36,6 +38,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
 {
     const xl_options *o = memory->shape->options;
     for (int layer = 0; layer < memory->shape->layers; layer++) {
+        lh_memory_layer(memory, layer);
         LH_TRY(lh_memory_add_state(memory, o->length, memory->shape->width, error, "layers.%d.memory", layer));
         if (memory->inference) {
             LH_TRY(lh_fifo_add_derived(memory, o->length, layer, "memory", error));
@@ -44,17 +47,12 @@ static lh_status create(lh_memory *memory, lh_error *error)
     return LH_OK;
 }
 
-static int entry(const lh_memory *memory, int layer, int which)
-{
-    return layer * memory->state_per_layer + which;
-}
-
 static void read(lh_memory *memory, lh_layer_io *io)
 {
     const xl_options *o = memory->shape->options;
     if (o->length > 0) {
-        lh_tensor *m = lh_memory_get(memory, entry(memory, io->layer, MEMORY)), *k, *v;
-        lh_fifo_keys(memory, io, m, o->length, entry(memory, io->layer, KEYS), &k, &v);
+        lh_tensor *m = lh_memory_get(memory, lh_memory_entry(memory, io->layer, MEMORY)), *k, *v;
+        lh_fifo_keys(memory, io, m, o->length, lh_memory_entry(memory, io->layer, KEYS), &k, &v);
         io->source_name[io->sources] = "memory";
         lh_key_source *source = &io->source[io->sources++];
         *source = lh_key_source_all(k, v);
@@ -69,7 +67,7 @@ static void write(lh_memory *memory, lh_layer_io *io)
 {
     const xl_options *o = memory->shape->options;
     if (io->segment_z && o->length > 0 && !io->context->recomputing) {
-        int index = entry(memory, io->layer, MEMORY);
+        int index = lh_memory_entry(memory, io->layer, MEMORY);
         lh_memory_set(memory, io->context, index,
                       lh_fifo_push(io->context, lh_memory_get(memory, index), io->segment_z, o->length));
         memory->derived_valid[io->layer] = false;
@@ -82,6 +80,7 @@ const lh_memory_kind lh_memory_transformer_xl = {
     .keys = keys,
     .configure = configure,
     .history = history,
+    .adjustable = adjustable,
     .create = create,
     .read = read,
     .write = write,

@@ -25,6 +25,19 @@ static const lh_recipe_key model_keys[] = {
     {"model", "norm_eps", LH_RECIPE_REAL, "1e-5", 0, 1, NULL, NULL, "epsilon of the norms"},
     {"model", "final_norm", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "a norm after the last layer"},
     {"model", "attention_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL, "biases on query, key and value"},
+    {"model", "norm_bias", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, "model.norm=layer", "biases in norms"},
+    {"model", "norm_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.norm=rms", "biases in norms"},
+    {"model", "norm_affine", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "gains (and biases) in norms at all"},
+    {"model", "mlp", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "an MLP behind attention in every layer"},
+    {"model", "qk_norm", LH_RECIPE_CHOICE, "none", 0, 0, "none|l2|rms", NULL,
+     "norm of each head's queries and keys: l2 to length 1 (logits are then not divided by sqrt(key_width)), rms "
+     "to "
+     "root mean square 1"},
+    {"model", "head_scale", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL,
+     "a learned factor per head on the logits, its absolute value used"},
+    {"model", "null_logit", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL,
+     "a constant logit of -1000 in every softmax, so that a query may attend to nothing"},
+    {"model", "see_self", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "a token attends to itself"},
     {"model", "projection_bias", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL,
      "bias on attention's output projection"},
     {"model", "hidden_bias", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "biases in the MLP"},
@@ -46,6 +59,8 @@ static const lh_recipe_key model_keys[] = {
      "positions are divided by this (linear scaling)"},
     {"model", "rope_interleaved", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.positions=rotary",
      "pairs of neighbouring channels instead of halves"},
+    {"model", "t5_scaled", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.positions=t5",
+     "the head's logit factor multiplies the position's bias, too"},
     {"model", "t5_buckets", LH_RECIPE_INTEGER, "32", 2, 4096, NULL, "model.positions=t5",
      "relative-position buckets"},
     {"model", "t5_distance", LH_RECIPE_INTEGER, "128", 2, 1 << 24, NULL, "model.positions=t5",
@@ -65,13 +80,25 @@ static const lh_recipe_key model_keys[] = {
      "each band's embeddings are narrower than the last by this factor"},
     {"model", "dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on sublayer outputs"},
     {"model", "attention_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on attention probabilities"},
+    {"model", "attention_input_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL,
+     "on what queries, keys and values are projected from"},
+    {"model", "attention_output_dropout", LH_RECIPE_REAL, "-1", -1, 0.99, NULL, NULL,
+     "on attention's output; -1: dropout"},
+    {"model", "hidden_output_dropout", LH_RECIPE_REAL, "-1", -1, 0.99, NULL, NULL,
+     "on the MLP's output; -1: dropout"},
+    {"model", "final_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "behind the final norm"},
+    {"model", "token_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL,
+     "part of the input tokens that training replaces by token 0"},
     {"model", "hidden_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on the MLP's pre-activation"},
     {"model", "embedding_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on embeddings"},
     {"model", "position_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, "model.positions=relative",
      "on the sinusoid table, before its projection"},
-    {"model", "init", LH_RECIPE_CHOICE, "gpt2", 0, 0, "sonnet|transformer-xl|gpt2", NULL,
-     "initialisation: variance scaling 2/sqrt(layers), normal 0.02, or normal 0.02 with scaled-down residual "
-     "outputs"},
+    {"model", "init", LH_RECIPE_CHOICE, "gpt2", 0, 0,
+     "sonnet|transformer-xl|gpt2|fan-in|fan-in-normal|unit-uniform", NULL,
+     "initialisation: variance scaling 2/sqrt(layers), normal 0.02, normal 0.02 with scaled-down residual outputs, "
+     "variance 1/fan-in truncated or not, with embeddings of variance 1, or uniform with gain 0.2"},
+    {"model", "output_init", LH_RECIPE_CHOICE, "scheme", 0, 0, "scheme|zero", "model.tied=false",
+     "zero: an untied output table starts as zeros, so that the first loss is ln(vocabulary)"},
     {0},
 };
 
@@ -177,12 +204,19 @@ static lh_status read_bands(lh_model_config *c, const lh_recipe *recipe, lh_erro
     return LH_OK;
 }
 
+static double or_dropout(const lh_model_config *c, double rate)
+{
+    return rate < 0 ? c->dropout : rate;
+}
+
 lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_error *error)
 {
     static const char *const layouts[] = {"input", "output", "both", NULL};
     static const char *const positions[] = {"none",     "learned", "sinusoidal", "rotary",
                                             "relative", "t5",      "alibi",      NULL};
-    static const char *const schemes[] = {"sonnet", "transformer-xl", "gpt2", NULL};
+    static const char *const schemes[] = {"sonnet",        "transformer-xl", "gpt2", "fan-in",
+                                          "fan-in-normal", "unit-uniform",   NULL};
+    static const char *const qk_norms[] = {"none", "l2", "rms", NULL};
     *c = (lh_model_config){0};
     c->vocab = lh_recipe_integer(recipe, "model.vocab");
     c->layers = lh_recipe_integer(recipe, "model.layers");
@@ -237,6 +271,20 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->hidden_dropout = lh_recipe_real(recipe, "model.hidden_dropout");
     c->embedding_dropout = lh_recipe_real(recipe, "model.embedding_dropout");
     c->position_dropout = lh_recipe_real(recipe, "model.position_dropout");
+    c->attention_input_dropout = lh_recipe_real(recipe, "model.attention_input_dropout");
+    c->attention_output_dropout = or_dropout(c, lh_recipe_real(recipe, "model.attention_output_dropout"));
+    c->hidden_output_dropout = or_dropout(c, lh_recipe_real(recipe, "model.hidden_output_dropout"));
+    c->final_dropout = lh_recipe_real(recipe, "model.final_dropout");
+    c->token_dropout = lh_recipe_real(recipe, "model.token_dropout");
+    c->norm_affine = lh_recipe_boolean(recipe, "model.norm_affine");
+    c->norm_bias = c->norm_affine && lh_recipe_boolean(recipe, "model.norm_bias");
+    c->mlp = lh_recipe_boolean(recipe, "model.mlp");
+    c->qk_norm = (lh_qk_norm)choice(recipe, "model.qk_norm", qk_norms);
+    c->head_scale = lh_recipe_boolean(recipe, "model.head_scale");
+    c->null_logit = lh_recipe_boolean(recipe, "model.null_logit");
+    c->see_self = lh_recipe_boolean(recipe, "model.see_self");
+    c->t5_scaled = lh_recipe_boolean(recipe, "model.t5_scaled");
+    c->zero_output = strcmp(lh_recipe_string(recipe, "model.output_init"), "zero") == 0;
     c->init = (lh_init_scheme)choice(recipe, "model.init", schemes);
     if (c->positions == LH_POSITIONS_ROTARY && 2 * (int64_t)(c->rope_fraction * (double)c->key_width / 2.0) < 2) {
         return lh_recipe_reject(recipe, "model.rope_fraction", error,

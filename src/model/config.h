@@ -22,7 +22,15 @@ typedef enum lh_position_kind {
 } lh_position_kind;
 
 typedef enum lh_norm_layout { LH_NORM_INPUT, LH_NORM_OUTPUT, LH_NORM_BOTH } lh_norm_layout;
-typedef enum lh_init_scheme { LH_SCHEME_SONNET, LH_SCHEME_XL, LH_SCHEME_GPT2 } lh_init_scheme;
+typedef enum lh_init_scheme {
+    LH_SCHEME_SONNET,
+    LH_SCHEME_XL,
+    LH_SCHEME_GPT2,
+    LH_SCHEME_FAN_IN,        /* truncated normal of variance 1/fan-in; embeddings of variance 1 */
+    LH_SCHEME_FAN_IN_NORMAL, /* the same, not truncated */
+    LH_SCHEME_UNIT_UNIFORM,  /* uniform, variance 0.2 / mean of fan-in and fan-out; embeddings, too */
+} lh_init_scheme;
+typedef enum lh_qk_norm { LH_QK_NONE, LH_QK_L2, LH_QK_RMS } lh_qk_norm;
 
 #define LH_MAX_BANDS 8
 
@@ -33,7 +41,9 @@ typedef struct lh_model_config {
     bool rms;
     lh_norm_layout layout;
     double norm_eps;
-    bool final_norm;
+    bool final_norm, norm_affine, norm_bias, mlp;
+    lh_qk_norm qk_norm;
+    bool head_scale, null_logit, see_self, t5_scaled, zero_output;
     bool attention_bias, output_projection_bias, hidden_bias; /* q,k,v biases; Wo's; the MLP's */
     lh_position_kind positions;
     bool share_position_biases, scale_logits; /* scale_logits: on (q+u)k, not on q alone */
@@ -45,6 +55,7 @@ typedef struct lh_model_config {
     bool tied, embedding_scaled, output_bias, input_relu;
     double logit_scale;
     double dropout, attention_dropout, hidden_dropout, embedding_dropout, position_dropout;
+    double attention_input_dropout, attention_output_dropout, hidden_output_dropout, final_dropout, token_dropout;
     int bands;                        /* adaptive input and softmax; 1: plain */
     int64_t cutoff[LH_MAX_BANDS + 1]; /* 0, cutoffs.., vocab */
     int64_t embedding_width, band_divisor;

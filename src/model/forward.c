@@ -1,5 +1,6 @@
 /* The forward pass of the decoder stack. Read lh_model_forward first, then layer_forward: that is the whole model.
  */
+#include "kernels/table.h"
 #include "model/model.h"
 
 #include <math.h>
@@ -17,7 +18,19 @@ typedef struct layer_span {
 static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
                        lh_tensor *bias)
 {
-    return c->rms ? lh_rms_norm(context, x, gain, c->norm_eps) : lh_layer_norm(context, x, gain, bias, c->norm_eps);
+    if (!c->rms) {
+        return lh_layer_norm(context, x, gain, bias, c->norm_eps);
+    }
+    lh_tensor *y = lh_rms_norm(context, x, gain, c->norm_eps);
+    return bias ? lh_add(context, y, bias) : y;
+}
+
+/* *sum = x + residual, and its norm. */
+static lh_tensor *residual_norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *residual,
+                                lh_tensor *gain, lh_tensor *bias, lh_tensor **sum)
+{
+    lh_tensor *y = lh_residual_norm(context, x, residual, gain, c->rms ? NULL : bias, c->norm_eps, c->rms, sum);
+    return c->rms && bias ? lh_add(context, y, bias) : y;
 }
 
 static void write_window(lh_context *context, lh_tensor *store, int64_t at, const lh_tensor *value)
@@ -68,12 +81,20 @@ static void extend_segment(lh_context *context, const layer_span *span, lh_layer
     int64_t total = stream->fill + span->count;
     write_window(context, stream->keys[layer], stream->fill, k);
     write_window(context, stream->values[layer], stream->fill, v);
-    write_window(context, stream->inputs[layer], stream->fill, io->z);
     io->k = lh_transpose(context, lh_slice(context, stream->keys[layer], 1, 0, total), 1, 2);
     io->v = lh_transpose(context, lh_slice(context, stream->values[layer], 1, 0, total), 1, 2);
-    if (total == span->model->config.segment) {
-        io->segment_z = stream->inputs[layer];
+}
+
+/* Each head's vector [.., key_width] to length 1 (z / sqrt(sum z^2 + 1e-6)) or to root mean square 1. */
+static lh_tensor *norm_heads(lh_context *context, const lh_model *model, lh_tensor *x)
+{
+    const lh_model_config *c = &model->config;
+    switch (c->qk_norm) {
+    case LH_QK_L2: return lh_rms_norm(context, x, model->qk_gain, 1e-6 / (double)c->key_width);
+    case LH_QK_RMS: return lh_rms_norm(context, x, NULL, c->norm_eps);
+    case LH_QK_NONE: break;
     }
+    return x;
 }
 
 static void project_segment(lh_context *context, const layer_span *span, const lh_layer_parameters *p,
@@ -81,20 +102,32 @@ static void project_segment(lh_context *context, const layer_span *span, const l
 {
     const lh_model_config *c = &span->model->config;
     int64_t batch = io->z->shape[0], count = span->count;
-    lh_tensor *q = lh_linear(context, io->z, p->query, p->query_bias);
+    lh_tensor *z = lh_dropout(context, io->z, c->attention_input_dropout, 1);
+    lh_tensor *q = lh_linear(context, z, p->query, p->query_bias);
     q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
-    lh_tensor *joint = lh_linear(context, io->z, p->key_value, p->key_value_bias);
+    lh_tensor *joint = lh_linear(context, z, p->key_value, p->key_value_bias);
     int64_t key_part = c->kv_heads * c->key_width, value_part = c->kv_heads * c->value_width;
     lh_tensor *k = lh_reshape(context, lh_slice(context, joint, 2, 0, key_part), 4,
                               (int64_t[]){batch, count, c->kv_heads, c->key_width});
     lh_tensor *v = lh_reshape(context, lh_slice(context, joint, 2, key_part, value_part), 4,
                               (int64_t[]){batch, count, c->kv_heads, c->value_width});
+    q = norm_heads(context, span->model, q);
+    k = norm_heads(context, span->model, k);
+    if (span->stream->memory->kind->project) {
+        io->q = q;
+        io->k = k;
+        io->v = v;
+        span->stream->memory->kind->project(span->stream->memory, io);
+        q = io->q;
+        k = io->k;
+        v = io->v;
+    }
     if (c->positions == LH_POSITIONS_ROTARY) {
         q = lh_rope(context, q, span->positions, &span->model->rope);
         k = lh_rope(context, k, span->positions, &span->model->rope);
         io->rope = &span->model->rope;
     }
-    double scale = 1.0 / sqrt((double)c->key_width);
+    double scale = c->qk_norm == LH_QK_L2 ? 1.0 : 1.0 / sqrt((double)c->key_width);
     if (c->positions == LH_POSITIONS_RELATIVE && !c->scale_logits) {
         q = lh_scale(context, q, scale); /* the biases u, v join after the scale */
         scale = 1.0;
@@ -104,9 +137,33 @@ static void project_segment(lh_context *context, const layer_span *span, const l
     if (io->whole_segment) {
         io->k = lh_transpose(context, k, 1, 2);
         io->v = lh_transpose(context, v, 1, 2);
-        io->segment_z = io->z;
     } else {
         extend_segment(context, span, io, k, v);
+    }
+}
+
+/* The inputs of the running segment, for kinds that remember them: io->segment_z when it is complete. */
+static void keep_input(lh_context *context, const layer_span *span, lh_layer_io *io)
+{
+    lh_stream *stream = span->stream;
+    lh_tensor *store = stream->inputs ? stream->inputs[span->layer] : NULL;
+    if (io->whole_segment) {
+        io->segment_z = io->z;
+    } else if (store) {
+        write_window(context, store, stream->fill, io->z);
+        io->segment_z = io->segment_ends ? store : NULL;
+    }
+}
+
+/* What follows attention: reports look, and the method takes the segment in. */
+static void finish(const layer_span *span, lh_layer_io *io)
+{
+    lh_memory *memory = span->stream->memory;
+    if (memory->observe && !lh_op_stopped(io->context) && !io->context->recomputing) {
+        memory->observe(memory->observe_user, io);
+    }
+    if (memory->kind->write && !lh_op_stopped(io->context)) {
+        memory->kind->write(memory, io);
     }
 }
 
@@ -118,19 +175,31 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
     const lh_model_config *c = &model->config;
     const lh_layer_parameters *p = &model->layers[span->layer];
     lh_stream *stream = span->stream;
+    const lh_memory_kind *kind = stream->memory->kind;
     lh_layer_io io = {.context = context,
                       .layer = span->layer,
                       .parameters = &p->memory,
                       .z = z,
                       .fill = stream->fill,
+                      .tokens = span->count,
                       .whole_segment = stream->fill == 0 && span->count == c->segment,
+                      .segment_ends = stream->fill + span->count == c->segment,
                       .key_value_weight = p->key_value,
                       .key_value_bias = p->key_value_bias,
                       .content_bias = p->content_bias,
                       .position_bias = p->position_bias,
                       .attention_dropout = c->attention_dropout,
                       .position_dropout = c->position_dropout,
+                      .distance_bias_scaled = c->t5_scaled,
+                      .head_scale = p->head_scale ? lh_unary(context, LH_ABS, p->head_scale) : NULL,
                       .sinusoids = span->sinusoids};
+    keep_input(context, span, &io);
+    if (kind->sublayer) {
+        lh_tensor *y = kind->sublayer(stream->memory, &io);
+        finish(span, &io);
+        *auxiliary = io.auxiliary;
+        return y;
+    }
     project_segment(context, span, p, &io);
     if (c->positions == LH_POSITIONS_RELATIVE) {
         io.relative = relative_table(context, span, p);
@@ -143,24 +212,23 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
         return NULL;
     }
     io.options.dropout = c->attention_dropout;
+    io.options.head_scale = io.head_scale;
+    io.options.has_null = c->null_logit;
+    io.options.null_logit = -1000.0;
     io.source[0] = lh_key_source_causal(io.k, io.v, span->count);
     lh_layer_place(&io, &io.source[0], 0);
+    io.source[0].min_distance = c->see_self ? 0 : 1;
     io.source_name[0] = "segment";
     io.sources = 1;
-    stream->memory->kind->read(stream->memory, &io);
-    lh_tensor *out = stream->memory->kind->attend
-                         ? stream->memory->kind->attend(stream->memory, &io)
-                         : lh_attention(context, io.q, io.sources, io.source, &io.options, &io.lse);
-    if (stream->memory->observe && !lh_op_stopped(context) && !context->recomputing) {
-        stream->memory->observe(stream->memory->observe_user, &io);
-    }
-    if (stream->memory->kind->write && !lh_op_stopped(context)) {
-        stream->memory->kind->write(stream->memory, &io);
-    }
+    kind->read(stream->memory, &io);
+    lh_tensor *out = kind->attend ? kind->attend(stream->memory, &io)
+                                  : lh_attention(context, io.q, io.sources, io.source, &io.options, &io.lse);
+    finish(span, &io);
     *auxiliary = io.auxiliary;
     lh_tensor *merged = lh_reshape(context, lh_transpose(context, out, 1, 2), 3,
                                    (int64_t[]){z->shape[0], span->count, c->heads * c->value_width});
-    return lh_linear(context, merged, p->output, p->output_bias);
+    lh_tensor *y = lh_linear(context, merged, p->output, p->output_bias);
+    return io.extra ? lh_add(context, y, io.extra) : y;
 }
 
 static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, const lh_layer_parameters *p,
@@ -191,38 +259,33 @@ static void layer_forward(lh_context *context, void *user, lh_tensor *const *inp
     lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
     bool pre = c->layout != LH_NORM_OUTPUT, post = c->layout != LH_NORM_INPUT;
     lh_tensor *z = pre ? norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
-    lh_tensor *a = z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->dropout, 1) : NULL;
+    lh_tensor *a =
+        z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->attention_output_dropout, 1) : NULL;
+    outputs[1] = auxiliary;
+    if (!c->mlp) {
+        outputs[0] = post ? residual_norm(context, c, x, a, p->post1_gain, p->post1_bias, &(lh_tensor *){NULL})
+                          : lh_add(context, x, a);
+        return;
+    }
     if (post) {
-        x = lh_residual_norm(context, x, a, p->post1_gain, p->post1_bias, c->norm_eps, c->rms,
-                             &(lh_tensor *){NULL});
+        x = residual_norm(context, c, x, a, p->post1_gain, p->post1_bias, &(lh_tensor *){NULL});
         z2 = pre ? norm(context, c, x, p->norm2_gain, p->norm2_bias) : x;
     } else {
-        z2 = lh_residual_norm(context, x, a, p->norm2_gain, p->norm2_bias, c->norm_eps, c->rms, &x);
+        z2 = residual_norm(context, c, x, a, p->norm2_gain, p->norm2_bias, &x);
     }
-    lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->dropout, 1);
-    if (post) {
-        x = lh_residual_norm(context, x, f, p->post2_gain, p->post2_bias, c->norm_eps, c->rms,
-                             &(lh_tensor *){NULL});
-    } else {
-        x = lh_add(context, x, f);
-    }
-    outputs[0] = x;
-    outputs[1] = auxiliary;
+    lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
+    outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})
+                      : lh_add(context, x, f);
 }
 
-/* Embeds ids: one table, or the bands of an adaptive input, each with its own width and projection. */
+/* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
+ * projection. */
 static lh_tensor *embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
                         int64_t count)
 {
     const lh_model_config *c = &model->config;
     double scale = c->embedding_scaled ? sqrt((double)c->width) : 1.0;
     int64_t total = batch * count, shape[2] = {batch, count};
-    for (int64_t i = 0; i < total; i++) {
-        if (tokens[i] < 0 || tokens[i] >= c->vocab) {
-            return lh_op_fail(context, LH_E_ARGUMENT, "model", "token id %d is not below the vocabulary of %lld",
-                              tokens[i], (long long)c->vocab);
-        }
-    }
     lh_tensor *x = NULL;
     int32_t *local = lh_arena_alloc(&context->arena, sizeof *local * (size_t)(total ? total : 1));
     if (!local) {
@@ -252,13 +315,71 @@ static lh_tensor *add_positions(lh_context *context, const lh_model *model, cons
     return table && x ? lh_add(context, x, lh_slice(context, table, 0, stream->fill, count)) : x;
 }
 
-static bool call_makes_sense(lh_context *context, const lh_model *model, const lh_stream *stream, int64_t count)
+static lh_tensor *embed_for_kind(lh_context *context, const void *model, const int32_t *tokens, int64_t batch,
+                                 int64_t count)
+{
+    return embed(context, model, tokens, batch, count);
+}
+
+/* What the first layer is given: the method's own, or embeddings and positions. */
+static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *stream, const int32_t *tokens,
+                        int64_t count)
+{
+    const lh_memory_kind *kind = model->memory_kind;
+    lh_tensor *x;
+    if (!tokens) {
+        return NULL;
+    }
+    if (kind->enter) {
+        lh_entry_io io = {.context = context,
+                          .tokens = tokens,
+                          .count = count,
+                          .fill = stream->fill,
+                          .model = model,
+                          .embed = embed_for_kind};
+        x = kind->enter(stream->memory, &io);
+    } else {
+        x = add_positions(context, model, stream, embed(context, model, tokens, stream->batch, count), count);
+    }
+    return lh_dropout(context, x, model->config.embedding_dropout, 1);
+}
+
+/* Training may hide part of the input: token 0 in place of it. */
+static const int32_t *drop_tokens(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t count)
+{
+    double rate = model->config.token_dropout;
+    if (rate <= 0.0 || !context->training) {
+        return tokens;
+    }
+    int32_t *kept = lh_arena_alloc(&context->arena, sizeof *kept * (size_t)count);
+    if (!kept) {
+        lh_op_fail(context, LH_E_MEMORY, "model", "no memory for %lld token ids", (long long)count);
+        return NULL;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        bool keep =
+            lh_dropout_word(context->seed, context->random_offset + (uint64_t)i) >= lh_dropout_threshold(rate);
+        kept[i] = keep ? tokens[i] : 0;
+    }
+    context->random_offset += (uint64_t)count;
+    return kept;
+}
+
+static bool call_makes_sense(lh_context *context, const lh_model *model, const lh_stream *stream,
+                             const int32_t *tokens, int64_t count)
 {
     int64_t segment = model->config.segment;
     if (count < 1 || count > segment - stream->fill) {
         lh_op_fail(context, LH_E_ARGUMENT, "model", "%lld tokens do not fit a segment of %lld that holds %lld",
                    (long long)count, (long long)segment, (long long)stream->fill);
         return false;
+    }
+    for (int64_t i = 0; i < stream->batch * count; i++) {
+        if (tokens[i] < 0 || tokens[i] >= model->config.vocab) {
+            lh_op_fail(context, LH_E_ARGUMENT, "model", "token id %d is not below the vocabulary of %lld",
+                       tokens[i], (long long)model->config.vocab);
+            return false;
+        }
     }
     if (!stream->inference && count != segment) {
         lh_op_fail(context, LH_E_ARGUMENT, "model",
@@ -275,6 +396,12 @@ static bool call_makes_sense(lh_context *context, const lh_model *model, const l
                    "recomputation of layers and gradients between segments do not go together");
         return false;
     }
+    if (model->checkpoint_layers && model->memory_kind->whole_layers_only) {
+        lh_op_fail(context, LH_E_UNSUPPORTED, "model",
+                   "layers of a model with memory %s cannot be computed again one by one",
+                   model->memory_kind->name);
+        return false;
+    }
     return true;
 }
 
@@ -283,13 +410,12 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
 {
     const lh_model_config *c = &model->config;
     *result = (lh_forward){0};
-    if (lh_op_stopped(context) || !call_makes_sense(context, model, stream, count)) {
+    if (lh_op_stopped(context) || !call_makes_sense(context, model, stream, tokens, count)) {
         return;
     }
     lh_memory_begin(stream->memory);
     lh_scope scope = lh_scope_begin(context);
-    lh_tensor *x = embed(context, model, tokens, stream->batch, count);
-    x = lh_dropout(context, add_positions(context, model, stream, x, count), c->embedding_dropout, 1);
+    lh_tensor *x = enter(context, model, stream, drop_tokens(context, model, tokens, stream->batch * count), count);
     if (c->input_relu) {
         x = lh_linear(context, x, model->input_weight, model->input_bias);
         x = lh_unary(context, LH_RELU, lh_dropout(context, x, c->dropout, 1));
@@ -343,7 +469,7 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
         }
     }
     if (c->final_norm && x) {
-        x = norm(context, c, x, model->final_gain, model->final_bias);
+        x = lh_dropout(context, norm(context, c, x, model->final_gain, model->final_bias), c->final_dropout, 1);
     }
     if (auxiliary) {
         auxiliary = lh_scale(context, auxiliary, 1.0 / (double)c->layers);

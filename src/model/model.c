@@ -30,6 +30,15 @@ static void add_vector(builder *b, lh_tensor **tensor, int64_t size, double valu
     add(b, tensor, 1, &size, LH_INIT_CONSTANT, value, false, suffix);
 }
 
+/* How a table of embeddings of `width` starts. */
+static void table_init(const lh_model_config *c, int64_t rows, int64_t width, lh_init_kind *init, double *scale)
+{
+    *init = c->init == LH_SCHEME_UNIT_UNIFORM ? LH_INIT_UNIFORM : LH_INIT_NORMAL;
+    *scale = c->init == LH_SCHEME_UNIT_UNIFORM                                   ? lh_init_unit_uniform(rows, width)
+             : c->init == LH_SCHEME_FAN_IN || c->init == LH_SCHEME_FAN_IN_NORMAL ? 1.0
+                                                                                 : 0.02;
+}
+
 typedef enum matrix_role { ROLE_INNER, ROLE_ATTENTION_OUTPUT, ROLE_HIDDEN_OUTPUT } matrix_role;
 
 /* A weight matrix [out, in] with the scheme's deviation. Sonnet: variance 2/sqrt(layers) / fan_in for all but
@@ -42,7 +51,13 @@ static void add_matrix(builder *b, lh_tensor **tensor, int64_t out, int64_t in, 
     int64_t shape[2] = {out, in};
     double layers = c->layers > 0 ? (double)c->layers : 1.0, deviation = 0.02;
     lh_init_kind init = LH_INIT_NORMAL;
-    if (c->init == LH_SCHEME_SONNET) {
+    if (c->init == LH_SCHEME_FAN_IN || c->init == LH_SCHEME_FAN_IN_NORMAL) {
+        init = c->init == LH_SCHEME_FAN_IN ? LH_INIT_TRUNCATED_EXACT : LH_INIT_NORMAL;
+        deviation = 1.0 / sqrt((double)in);
+    } else if (c->init == LH_SCHEME_UNIT_UNIFORM) {
+        init = LH_INIT_UNIFORM;
+        deviation = lh_init_unit_uniform(in, out);
+    } else if (c->init == LH_SCHEME_SONNET) {
         init = role == ROLE_ATTENTION_OUTPUT ? LH_INIT_TRUNCATED : LH_INIT_TRUNCATED_EXACT;
         deviation = role == ROLE_ATTENTION_OUTPUT ? 1.0 / sqrt((double)in) : sqrt(2.0 / sqrt(layers) / (double)in);
     } else if (c->init == LH_SCHEME_GPT2 && role != ROLE_INNER) {
@@ -54,8 +69,10 @@ static void add_matrix(builder *b, lh_tensor **tensor, int64_t out, int64_t in, 
 static void add_norm(builder *b, lh_tensor **gain, lh_tensor **bias, const char *gain_name, const char *bias_name)
 {
     const lh_model_config *c = &b->model->config;
-    add_vector(b, gain, c->width, 1.0, gain_name);
-    if (!c->rms) {
+    if (c->norm_affine) {
+        add_vector(b, gain, c->width, 1.0, gain_name);
+    }
+    if (c->norm_bias) {
         add_vector(b, bias, c->width, 0.0, bias_name);
     }
 }
@@ -71,16 +88,10 @@ static void add_position_biases(builder *b, lh_layer_parameters *p)
     add(b, &p->position_bias, 2, shape, init, scale, false, "attention.position_bias");
 }
 
-static void add_layer(builder *b, int index)
+static void add_attention(builder *b, lh_layer_parameters *p, int index)
 {
     lh_model *model = b->model;
     const lh_model_config *c = &model->config;
-    lh_layer_parameters *p = &model->layers[index];
-    bool input = c->layout != LH_NORM_OUTPUT, output = c->layout != LH_NORM_INPUT;
-    (void)snprintf(b->prefix, sizeof b->prefix, "layers.%d.", index);
-    if (input) {
-        add_norm(b, &p->norm1_gain, &p->norm1_bias, "attention_norm.weight", "attention_norm.bias");
-    }
     add_matrix(b, &p->query, c->heads * c->key_width, c->width, ROLE_INNER, "attention.query.weight");
     add_matrix(b, &p->key_value, c->kv_heads * (c->key_width + c->value_width), c->width, ROLE_INNER,
                "attention.key_value.weight");
@@ -106,9 +117,15 @@ static void add_layer(builder *b, int index)
         int64_t table[2] = {c->heads, c->t5_buckets};
         add(b, &p->t5, 2, table, LH_INIT_NORMAL, 1.0 / sqrt((double)c->t5_buckets), false, "attention.t5");
     }
-    if (output) {
-        add_norm(b, &p->post1_gain, &p->post1_bias, "attention_post_norm.weight", "attention_post_norm.bias");
+    if (c->head_scale) {
+        add_vector(b, &p->head_scale, c->heads, 1.0, "attention.head_scale");
     }
+}
+
+static void add_mlp(builder *b, lh_layer_parameters *p)
+{
+    const lh_model_config *c = &b->model->config;
+    bool input = c->layout != LH_NORM_OUTPUT, output = c->layout != LH_NORM_INPUT;
     if (input) {
         add_norm(b, &p->norm2_gain, &p->norm2_bias, "hidden_norm.weight", "hidden_norm.bias");
     }
@@ -123,8 +140,43 @@ static void add_layer(builder *b, int index)
     if (output) {
         add_norm(b, &p->post2_gain, &p->post2_bias, "hidden_post_norm.weight", "hidden_post_norm.bias");
     }
+}
+
+static void add_layer(builder *b, int index)
+{
+    lh_model *model = b->model;
+    const lh_model_config *c = &model->config;
+    lh_layer_parameters *p = &model->layers[index];
+    bool input = c->layout != LH_NORM_OUTPUT, output = c->layout != LH_NORM_INPUT;
+    (void)snprintf(b->prefix, sizeof b->prefix, "layers.%d.", index);
+    if (input) {
+        add_norm(b, &p->norm1_gain, &p->norm1_bias, "attention_norm.weight", "attention_norm.bias");
+    }
+    if (!model->memory_kind->sublayer) {
+        add_attention(b, p, index);
+    }
+    if (output) {
+        add_norm(b, &p->post1_gain, &p->post1_bias, "attention_post_norm.weight", "attention_post_norm.bias");
+    }
+    if (c->mlp) {
+        add_mlp(b, p);
+    }
     if (b->status == LH_OK && model->memory_kind->parameters) {
         b->status = model->memory_kind->parameters(&model->shape, index, &model->parameters, &p->memory, b->error);
+    }
+}
+
+/* An output table of its own: a matrix [rows, width] like any other, or zeros. */
+static void add_output(builder *b, int band, int64_t rows, int64_t width)
+{
+    const lh_model_config *c = &b->model->config;
+    int64_t table[2] = {rows, width};
+    if (c->zero_output) {
+        add(b, &b->model->output[band], 2, table, LH_INIT_CONSTANT, 0.0, true, "output.weight");
+    } else if (c->init == LH_SCHEME_SONNET || c->init == LH_SCHEME_XL || c->init == LH_SCHEME_GPT2) {
+        add(b, &b->model->output[band], 2, table, LH_INIT_NORMAL, 0.02, true, "output.weight");
+    } else {
+        add_matrix(b, &b->model->output[band], rows, width, ROLE_INNER, "output.weight");
     }
 }
 
@@ -136,15 +188,17 @@ static void add_vocabulary(builder *b)
     const lh_model_config *c = &model->config;
     char name[64];
     b->prefix[0] = '\0';
-    double deviation = 0.02;
     for (int band = 0; band < c->bands; band++) {
         int64_t rows = c->cutoff[band + 1] - c->cutoff[band], width = lh_model_band_width(c, band);
         int64_t table[2] = {rows, width}, projection[2] = {c->width, width};
         (void)snprintf(name, sizeof name, c->bands > 1 ? "embedding.%d.weight" : "embedding.weight", band);
-        add(b, &model->embedding[band], 2, table, LH_INIT_NORMAL, deviation, false, name);
+        lh_init_kind init;
+        double scale;
+        table_init(c, rows, width, &init, &scale);
+        add(b, &model->embedding[band], 2, table, init, scale, false, name);
         model->output[band] = model->embedding[band];
         if (!c->tied) {
-            add(b, &model->output[band], 2, table, LH_INIT_NORMAL, deviation, true, "output.weight");
+            add_output(b, band, rows, width);
         }
         if (width != c->width) {
             (void)snprintf(name, sizeof name, "embedding.%d.projection.weight", band);
@@ -176,6 +230,20 @@ static void add_vocabulary(builder *b)
     }
 }
 
+static lh_status make_qk_gain(lh_model *model, lh_error *error)
+{
+    int64_t width = model->config.key_width;
+    double value = 1.0 / sqrt((double)width);
+    LH_TRY(lh_tensor_create(&model->qk_gain, model->backend, model->parameters.dtype, 1, &width, "qk gain", error));
+    lh_context *context;
+    LH_TRY(lh_context_create(&context, model->backend, 1, error));
+    lh_fill_args fill = {.n = width, .value = value, .y = lh_tensor_data(model->qk_gain)};
+    lh_run(context, LH_KERNEL_FILL, model->parameters.dtype, &fill);
+    lh_status status = lh_context_status(context, error);
+    lh_context_free(context);
+    return status;
+}
+
 /* Constant tables: sinusoids by distance or position, ALiBi slopes, rotary frequencies. */
 static lh_status make_tables(lh_model *model, lh_error *error)
 {
@@ -194,6 +262,9 @@ static lh_status make_tables(lh_model *model, lh_error *error)
                                         .interleaved = c->rope_interleaved,
                                         .frequency = model->rope_frequency,
                                         .magnitude = 1.0};
+    }
+    if (c->qk_norm == LH_QK_L2) {
+        LH_TRY(make_qk_gain(model, error));
     }
     bool sinusoids = c->positions == LH_POSITIONS_RELATIVE || c->positions == LH_POSITIONS_SINUSOIDAL;
     if (!sinusoids && c->positions != LH_POSITIONS_ALIBI) {
@@ -284,6 +355,7 @@ static lh_status build(lh_model *model, const lh_recipe *recipe, int64_t vocab, 
                                      .value_width = c->value_width,
                                      .segment = c->segment,
                                      .recipe = model->recipe,
+                                     .norm_eps = c->norm_eps,
                                      .relative = c->positions == LH_POSITIONS_RELATIVE,
                                      .same_length = c->same_length,
                                      .clamp = c->clamp};
@@ -294,8 +366,19 @@ static lh_status build(lh_model *model, const lh_recipe *recipe, int64_t vocab, 
     if (!model->layers) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)c->layers);
     }
+    model->memory_parameters = lh_heap_alloc(sizeof(void *) * (size_t)(c->layers ? c->layers : 1));
+    if (!model->memory_parameters) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)c->layers);
+    }
+    for (int i = 0; i < c->layers; i++) {
+        model->memory_parameters[i] = &model->layers[i].memory;
+    }
     builder b = {.model = model, .status = LH_OK, .error = error};
     add_vocabulary(&b);
+    if (b.status == LH_OK && model->memory_kind->parameters) {
+        b.status =
+            model->memory_kind->parameters(&model->shape, -1, &model->parameters, &model->entry_parameters, error);
+    }
     for (int i = 0; i < c->layers && b.status == LH_OK; i++) {
         add_layer(&b, i);
     }
@@ -332,20 +415,30 @@ void lh_model_free(lh_model *model)
         lh_heap_free(model->rope_frequency);
         lh_heap_free(model->memory_options);
         lh_heap_free(model->layers);
+        lh_heap_free(model->memory_parameters);
+        lh_tensor_free(model->qk_gain);
         lh_recipe_free(model->recipe);
         lh_heap_free(model);
     }
+}
+
+/* Does a token's forward pass multiply with this matrix? Not with look-up tables, biases, positions and what is
+ * learned without gradients. */
+static bool multiplied(const lh_model *model, const lh_parameter *p)
+{
+    size_t length = strlen(p->name);
+    bool table = strncmp(p->name, "embedding.", 10) == 0 && strstr(p->name, "projection") == NULL;
+    return p->tensor->ndim >= 2 && p->group != LH_GROUP_STATISTICS && strstr(p->name, "bias") == NULL &&
+           strncmp(p->name, "positions", 9) != 0 && strstr(p->name, ".t5") == NULL &&
+           !(length > 6 && strcmp(p->name + length - 6, ".table") == 0) && (!table || model->config.tied);
 }
 
 int64_t lh_model_active_parameters(const lh_model *model)
 {
     int64_t total = 0;
     for (int i = 0; i < model->parameters.count; i++) {
-        const lh_parameter *p = &model->parameters.items[i];
-        bool table = strncmp(p->name, "embedding.", 10) == 0 && strstr(p->name, "projection") == NULL;
-        if (p->tensor->ndim >= 2 && strstr(p->name, "bias") == NULL && strncmp(p->name, "positions", 9) != 0 &&
-            strstr(p->name, ".t5") == NULL && (!table || model->config.tied)) {
-            total += lh_tensor_count(p->tensor);
+        if (multiplied(model, &model->parameters.items[i])) {
+            total += lh_tensor_count(model->parameters.items[i].tensor);
         }
     }
     return total;
@@ -354,12 +447,11 @@ int64_t lh_model_active_parameters(const lh_model *model)
 double lh_model_attention_flops(const lh_model *model)
 {
     const lh_model_config *c = &model->config;
-    double keys = ((double)c->segment + 1.0) / 2.0;
-    if (strcmp(model->memory_kind->name, "none") != 0) {
-        keys += (double)lh_recipe_integer(model->recipe, "memory.length");
-        if (lh_recipe_active(model->recipe, "memory.compressed")) {
-            keys += (double)lh_recipe_integer(model->recipe, "memory.compressed");
-        }
+    const lh_memory_kind *kind = model->memory_kind;
+    double keys = 0;
+    for (int layer = 0; layer < c->layers; layer++) {
+        keys += kind->keys_seen ? kind->keys_seen(&model->shape, layer)
+                                : ((double)c->segment + 1.0) / 2.0 + (double)kind->history(&model->shape);
     }
-    return 2.0 * keys * (double)c->layers * (double)c->heads * (double)(c->key_width + c->value_width);
+    return 2.0 * keys * (double)c->heads * (double)(c->key_width + c->value_width);
 }

@@ -13,6 +13,7 @@ typedef struct lh_layer_parameters {
     lh_tensor *output, *output_bias;                              /* [width, heads value_width] */
     lh_tensor *relative, *content_bias, *position_bias;           /* [heads key_width, width], [heads, key_width] */
     lh_tensor *t5;                                                /* [heads, buckets] */
+    lh_tensor *head_scale;                                        /* [heads]; used as its absolute value */
     lh_tensor *up, *up_bias, *down, *down_bias;                   /* [hidden or 2 hidden, width], [width, hidden] */
     lh_memory_parameters memory;
 } lh_layer_parameters;
@@ -26,7 +27,9 @@ typedef struct lh_model {
     const lh_backend *backend;
     lh_parameters parameters;
     lh_layer_parameters *layers;
-    lh_tensor *embedding[LH_MAX_BANDS];  /* [ids of the band, width_b] */
+    const lh_memory_parameters **memory_parameters; /* of each layer: &layers[i].memory */
+    lh_memory_parameters entry_parameters;          /* the method's that belong to no layer */
+    lh_tensor *embedding[LH_MAX_BANDS];             /* [ids of the band, width_b] */
     lh_tensor *clusters;                 /* [bands - 1, width_0]: the head softmax's entries for the tails */
     lh_tensor *projection[LH_MAX_BANDS]; /* [width, width_b] or NULL: to the model's width */
     lh_tensor *head_projection;          /* band 0's output projection [width, width_0] or NULL */
@@ -37,9 +40,11 @@ typedef struct lh_model {
     lh_tensor *final_gain, *final_bias;
     lh_tensor *sinusoids;   /* constant [distances, width], for relative and sinusoidal positions */
     lh_tensor *alibi;       /* constant [heads, distances] */
+    lh_tensor *qk_gain;     /* constant [key_width], 1/sqrt(key_width): an RMS norm with it is an L2 norm */
     double *rope_frequency; /* [rotated/2] */
     lh_rope_options rope;
     int64_t distances;      /* rows of the tables: history + segment */
+    int64_t unroll;         /* segments of one graph that training streams are made for; 0 counts as 1 */
     bool checkpoint_layers; /* recompute each layer in the backward pass */
 } lh_model;
 
@@ -63,6 +68,8 @@ typedef struct lh_stream {
     bool *relative_valid;
 } lh_stream;
 
+/* What the memory of a stream is made with. */
+lh_memory_options lh_model_memory_options(const lh_model *model, int64_t batch, bool inference);
 /* inference: the model's weights do not change while the stream lives, segments may be fed in pieces, and nothing
  * is recorded. Otherwise every call feeds a whole segment. */
 lh_status lh_stream_create(lh_stream **stream, const lh_model *model, int64_t batch, bool inference,

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static lh_safetensors_dtype dtype_on_disk(lh_dtype dtype)
-{
-    return dtype == LH_F64 ? LH_SAFETENSORS_F64 : LH_SAFETENSORS_F32;
-}
-
 lh_status lh_model_save(const lh_model *model, const char *path, const char *tokenizer_fingerprint, lh_error *error)
 {
     const lh_parameters *list = &model->parameters;
@@ -28,7 +23,7 @@ lh_status lh_model_save(const lh_model *model, const char *path, const char *tok
             break;
         }
         tensors[i] = (lh_safetensors_tensor){.name = list->items[i].name,
-                                             .dtype = dtype_on_disk(t->dtype),
+                                             .dtype = lh_safetensors_dtype_of(t->dtype),
                                              .ndim = t->ndim,
                                              .data = host,
                                              .bytes = bytes};
@@ -73,8 +68,8 @@ static lh_status load_all(lh_model *model, const lh_safetensors *file, const cha
         if (!host) {
             return lh_fail(error, LH_E_MEMORY, "%s: no memory to read tensor '%s'", path, list->items[i].name);
         }
-        lh_status status =
-            lh_safetensors_load(file, list->items[i].name, dtype_on_disk(t->dtype), t->ndim, t->shape, host, error);
+        lh_status status = lh_safetensors_load(file, list->items[i].name, lh_safetensors_dtype_of(t->dtype),
+                                               t->ndim, t->shape, host, error);
         if (status == LH_OK) {
             status = lh_tensor_write(t, host, error);
         }

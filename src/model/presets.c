@@ -8,7 +8,7 @@
 #define XL_SHARED "share_position_biases = true\nscale_logits = true\nprojection_bias = false\n"
 #define COMPRESSIVE_BLOCK "positions = relative\ninit = sonnet\nnorm_layout = input\n"
 
-static const lh_recipe_preset presets[] = {
+static const lh_recipe_preset own[] = {
     {"transformer-xl-enwik8-12", /* 41 M */
      "[model]\nlayers = 12\nwidth = 512\nheads = 8\nhidden = 2048\nsegment = 512\ndropout = 0.1\nhidden_dropout = "
      "0.1\n"
@@ -79,8 +79,26 @@ static const lh_recipe_preset presets[] = {
      "Compressive Transformer, 4 layers, width 256: trains on a book in minutes on two cores"},
 };
 
+/* The stack's own and those that the memory kinds bring, made once from the registry. */
+#define MAX_PRESETS 256
+static lh_recipe_preset presets[MAX_PRESETS];
+static size_t preset_count;
+
+__attribute__((constructor)) static void collect_presets(void)
+{
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        presets[preset_count++] = own[i];
+    }
+    for (int i = 0; lh_memory_kinds[i]; i++) {
+        const lh_recipe_preset *list = lh_memory_kinds[i]->presets;
+        for (; list && list->name && preset_count < MAX_PRESETS; list++) {
+            presets[preset_count++] = *list;
+        }
+    }
+}
+
 const lh_recipe_preset *lh_model_presets(size_t *count)
 {
-    *count = sizeof presets / sizeof presets[0];
+    *count = preset_count;
     return presets;
 }

@@ -1,6 +1,19 @@
 /* Streams: the memories of `batch` documents and, for inference, the part of a segment that has been read. */
 #include "model/model.h"
 
+lh_memory_options lh_model_memory_options(const lh_model *model, int64_t batch, bool inference)
+{
+    return (lh_memory_options){.kind = model->memory_kind,
+                               .shape = &model->shape,
+                               .parameters = model->memory_parameters,
+                               .entry_parameters = &model->entry_parameters,
+                               .backend = model->backend,
+                               .dtype = model->parameters.dtype,
+                               .batch = batch,
+                               .unroll = inference ? 1 : model->unroll,
+                               .inference = inference};
+}
+
 static lh_status segment_caches(lh_stream *stream, lh_error *error)
 {
     const lh_model_config *c = &stream->model->config;
@@ -19,7 +32,7 @@ static lh_status segment_caches(lh_stream *stream, lh_error *error)
     int64_t table[2] = {stream->model->distances, c->heads * c->key_width};
     const lh_backend *backend = stream->model->backend;
     lh_dtype dtype = stream->model->parameters.dtype;
-    for (int i = 0; i < c->layers; i++) {
+    for (int i = 0; i < c->layers && !stream->model->memory_kind->sublayer; i++) {
         LH_TRY(lh_tensor_create(&stream->keys[i], backend, dtype, 4, keys, "segment keys", error));
         LH_TRY(lh_tensor_create(&stream->values[i], backend, dtype, 4, values, "segment values", error));
         LH_TRY(lh_tensor_create(&stream->inputs[i], backend, dtype, 3, inputs, "segment inputs", error));
@@ -45,8 +58,8 @@ lh_status lh_stream_create(lh_stream **stream, const lh_model *model, int64_t ba
     fresh->model = model;
     fresh->batch = batch;
     fresh->inference = inference;
-    lh_status status = lh_memory_create(&fresh->memory, model->memory_kind, &model->shape, model->backend,
-                                        model->parameters.dtype, batch, inference, error);
+    lh_memory_options options = lh_model_memory_options(model, batch, inference);
+    lh_status status = lh_memory_create(&fresh->memory, &options, error);
     if (status == LH_OK && inference) {
         status = segment_caches(fresh, error);
     }
@@ -135,7 +148,8 @@ int64_t lh_stream_bytes(const lh_stream *stream)
     const lh_model_config *c = &stream->model->config;
     int64_t element = (int64_t)lh_dtype_size(stream->model->parameters.dtype);
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
-    int64_t segment = stream->inference ? c->layers * c->segment * row * element : 0;
+    bool own = stream->inference && !stream->model->memory_kind->sublayer;
+    int64_t segment = own ? c->layers * c->segment * row * element : 0;
     return lh_memory_stream_bytes(stream->memory) + segment;
 }
 

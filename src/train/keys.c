@@ -96,6 +96,8 @@ static const lh_recipe_key train_keys[] = {
      "update_period counts from this iteration on; before it every segment is an update"},
     {"train", "unroll", LH_RECIPE_INTEGER, "1", 1, 1024, NULL, NULL,
      "segments in one graph; with memory.detach = false the task's gradient flows through the memory"},
+    {"train", "forget_every", LH_RECIPE_INTEGER, "0", 0, 1e15, NULL, NULL,
+     "clear all memories every so many tokens of a lane, a multiple of model.segment times train.unroll; 0: never"},
     {"train", "recompute", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL,
      "keep only each layer's input and compute the layer again in the backward pass: less memory, a third more "
      "work"},
@@ -204,12 +206,6 @@ static lh_status check(const lh_train_config *c, const lh_recipe *recipe, lh_err
         return lh_recipe_reject(recipe, "train.accumulate", error, "does not divide data.batch = %lld",
                                 (long long)c->batch);
     }
-    if (c->unroll > 1 && c->reset_at_document) {
-        return lh_recipe_reject(
-            recipe, "data.reset_at_document", error,
-            "is not possible with train.unroll = %lld: memories cannot be cleared inside a graph",
-            (long long)c->unroll);
-    }
     if (c->keep_graph && c->recompute) {
         return lh_recipe_reject(recipe, "train.recompute", error,
                                 "does not go together with memory.detach = false and train.unroll = %lld",
@@ -240,6 +236,7 @@ lh_status lh_train_config_read(lh_train_config *c, const lh_recipe *recipe, lh_e
     c->period = lh_recipe_integer(recipe, "train.update_period");
     c->period_after = lh_recipe_integer(recipe, "train.update_period_after");
     c->unroll = lh_recipe_integer(recipe, "train.unroll");
+    c->forget_every = lh_recipe_integer(recipe, "train.forget_every");
     c->keep_graph = c->unroll > 1 && !lh_recipe_boolean(recipe, "memory.detach");
     c->recompute = lh_recipe_boolean(recipe, "train.recompute");
     c->seed = (uint64_t)lh_recipe_integer(recipe, "train.seed");

@@ -30,6 +30,7 @@ typedef struct lh_train_config {
     int64_t accumulate;           /* parts that the lanes of a step are computed in, one after another */
     int64_t period, period_after; /* from iteration period_after on, one update for `period` segments */
     int64_t unroll;               /* segments of one graph */
+    int64_t forget_every;         /* tokens of a lane after which all memories are cleared; 0: never */
     bool keep_graph;              /* gradients flow between them */
     bool recompute;
     uint64_t seed;

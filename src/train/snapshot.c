@@ -12,11 +12,6 @@
 
 #define NAME_SIZE 192
 
-static lh_safetensors_dtype dtype_on_disk(lh_dtype dtype)
-{
-    return dtype == LH_F64 ? LH_SAFETENSORS_F64 : LH_SAFETENSORS_F32;
-}
-
 /* ---- writing ---- */
 
 typedef struct snapshot {
@@ -54,9 +49,11 @@ static lh_status add_tensor(snapshot *s, const char *name, const lh_tensor *tens
 {
     double sum = 0;
     int64_t bad = 0;
-    lh_sum_squares_args args = {
-        .n = lh_tensor_count(tensor), .x = lh_tensor_data(tensor), .sum = &sum, .nonfinite = &bad};
-    lh_run(s->training->context, LH_KERNEL_SUM_SQUARES, tensor->dtype, &args);
+    if (tensor->dtype == LH_F32 || tensor->dtype == LH_F64) {
+        lh_sum_squares_args args = {
+            .n = lh_tensor_count(tensor), .x = lh_tensor_data(tensor), .sum = &sum, .nonfinite = &bad};
+        lh_run(s->training->context, LH_KERNEL_SUM_SQUARES, tensor->dtype, &args);
+    }
     LH_TRY(lh_context_status(s->training->context, error));
     if (bad > 0) {
         return lh_fail(
@@ -64,7 +61,8 @@ static lh_status add_tensor(snapshot *s, const char *name, const lh_tensor *tens
             "step %lld: '%s' has %lld of %lld values that are NaN or infinite, so no checkpoint is written",
             (long long)s->training->iteration, name, (long long)bad, (long long)lh_tensor_count(tensor));
     }
-    lh_safetensors_tensor entry = {.name = name, .dtype = dtype_on_disk(tensor->dtype), .ndim = tensor->ndim};
+    lh_safetensors_tensor entry = {
+        .name = name, .dtype = lh_safetensors_dtype_of(tensor->dtype), .ndim = tensor->ndim};
     memcpy(entry.shape, tensor->shape, sizeof(int64_t) * (size_t)tensor->ndim);
     LH_TRY(host_copy(s, tensor, &entry.data, error));
     return lh_checkpoint_add(s->writer, &entry, error);
@@ -114,7 +112,7 @@ static lh_status add_memories(snapshot *s, lh_error *error)
         const lh_stream *stream = s->training->parts[part];
         for (int i = 0; i < stream->memory->state_count; i++) {
             const lh_state_tensor *state = &stream->memory->state[i];
-            if (!state->derived) {
+            if (lh_state_saved(state->class, false)) {
                 (void)snprintf(name, sizeof name, "state.%lld.%s", (long long)part, state->name);
                 LH_TRY(add_tensor(s, name, state->stored, error));
             }
@@ -186,7 +184,7 @@ static lh_status load_tensor(const lh_checkpoint *checkpoint, const char *name, 
 {
     const lh_safetensors_tensor *entry;
     LH_TRY(lh_safetensors_need(lh_checkpoint_file(checkpoint), name, &entry, error));
-    bool same = entry->dtype == dtype_on_disk(tensor->dtype) && entry->ndim == tensor->ndim;
+    bool same = entry->dtype == lh_safetensors_dtype_of(tensor->dtype) && entry->ndim == tensor->ndim;
     for (int i = 0; same && i < tensor->ndim; i++) {
         same = entry->shape[i] == tensor->shape[i];
     }
@@ -194,8 +192,8 @@ static lh_status load_tensor(const lh_checkpoint *checkpoint, const char *name, 
         char in_file[160], wanted[160];
         return lh_fail(error, LH_E_SHAPE, "the checkpoint's tensor '%s' is %s, but the recipe asks for %s", name,
                        lh_safetensors_describe(entry->dtype, entry->ndim, entry->shape, in_file, sizeof in_file),
-                       lh_safetensors_describe(dtype_on_disk(tensor->dtype), tensor->ndim, tensor->shape, wanted,
-                                               sizeof wanted));
+                       lh_safetensors_describe(lh_safetensors_dtype_of(tensor->dtype), tensor->ndim, tensor->shape,
+                                               wanted, sizeof wanted));
     }
     return lh_tensor_write(tensor, entry->data, error);
 }
@@ -242,7 +240,7 @@ static lh_status load_memories(lh_training *t, const lh_checkpoint *checkpoint, 
         lh_stream *stream = t->parts[part];
         for (int i = 0; i < stream->memory->state_count; i++) {
             lh_state_tensor *state = &stream->memory->state[i];
-            if (!state->derived) {
+            if (lh_state_saved(state->class, false)) {
                 (void)snprintf(name, sizeof name, "state.%lld.%s", (long long)part, state->name);
                 LH_TRY(load_tensor(checkpoint, name, state->stored, error));
             }

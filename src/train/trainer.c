@@ -13,7 +13,7 @@ static lh_status open_source(lh_training *t, lh_error *error)
     options.layout = c->layout;
     options.boundary = c->reset_at_document ? LH_BOUNDARY_PAD : LH_BOUNDARY_CONTINUE;
     options.lanes = c->batch;
-    options.segment = t->model->config.segment;
+    options.segment = t->model->config.segment * c->unroll; /* documents begin where a step begins */
     options.shuffle = c->shuffle;
     options.seed = c->seed;
     return lh_token_stream_create(&t->tokens_in, t->source.split, &options, error);
@@ -44,8 +44,13 @@ static lh_status create_buffers(lh_training *t, lh_error *error)
     t->inputs = lh_heap_alloc(sizeof(int32_t) * all);
     t->targets = lh_heap_alloc(sizeof(int32_t) * all);
     t->weights = lh_heap_alloc(sizeof(double) * one);
+    t->valid = lh_heap_alloc(all);
     t->reset = lh_heap_alloc(sizeof(bool) * lanes);
-    if (!t->inputs || !t->targets || !t->weights || !t->reset) {
+    t->memories = lh_heap_alloc(sizeof(lh_memory *) * (size_t)t->config.accumulate);
+    for (int64_t i = 0; t->memories && i < t->config.accumulate; i++) {
+        t->memories[i] = t->parts[i]->memory;
+    }
+    if (!t->inputs || !t->targets || !t->weights || !t->valid || !t->reset || !t->memories) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu tokens of a step", all);
     }
     return LH_OK;
@@ -62,6 +67,12 @@ static lh_status build(lh_training *t, const lh_recipe *recipe, const lh_backend
     }
     LH_TRY(lh_model_create(&t->model, recipe, vocab > 0 ? vocab : t->source.vocab, backend, dtype, error));
     t->model->checkpoint_layers = c->recompute;
+    t->model->unroll = c->unroll;
+    int64_t step = t->model->config.segment * c->unroll;
+    if (c->forget_every % step != 0) {
+        return lh_recipe_reject(recipe, "train.forget_every", error,
+                                "is no multiple of the %lld tokens that a lane reads in a step", (long long)step);
+    }
     LH_TRY(lh_parameters_initialise(&t->model->parameters, c->seed, error));
     unsigned groups = ~0u;
     if (c->optimizer.rate_scale[LH_GROUP_COMPRESSOR] == 0) {
@@ -113,7 +124,9 @@ void lh_training_free(lh_training *training)
     lh_heap_free(training->inputs);
     lh_heap_free(training->targets);
     lh_heap_free(training->weights);
+    lh_heap_free(training->valid);
     lh_heap_free(training->reset);
+    lh_heap_free(training->memories);
     lh_token_stream_free(training->tokens_in);
     lh_context_free(training->context);
     lh_optimizer_free(training->optimizer);
@@ -137,29 +150,30 @@ double lh_training_token_flops(const lh_training *training)
            3.0 * lh_model_attention_flops(training->model);
 }
 
-/* Copies the iteration's segments out of the stream, whose arrays live until its next call. */
+/* Copies the iteration's segments out of the stream, whose arrays live until its next call: from rows of
+ * unroll * segment tokens to [unroll][batch][segment]. */
 static lh_status read_segments(lh_training *t, lh_loss_sums *sums, lh_error *error)
 {
     const lh_train_config *c = &t->config;
-    int64_t segment = t->model->config.segment, count = c->batch * segment;
-    for (int64_t u = 0; u < c->unroll; u++) {
-        const lh_batch *batch;
-        LH_TRY(lh_token_stream_next(t->tokens_in, segment, &batch, error));
-        if (!batch) {
-            return lh_fail(error, LH_E_INTERNAL, "the stream of training text ended");
-        }
-        int32_t *targets = t->targets + u * count;
-        memcpy(t->inputs + u * count, batch->inputs, sizeof(int32_t) * (size_t)count);
-        for (int64_t i = 0; i < count; i++) {
-            targets[i] = batch->mask[i] ? batch->targets[i] : -1;
-            sums->bytes += batch->mask[i] ? t->source.token_bytes[batch->targets[i]] : 0;
-        }
-        sums->tokens += (double)batch->scored;
-        for (int64_t lane = 0; u == 0 && lane < c->batch; lane++) {
-            bool fresh = (batch->flags[lane * segment] & LH_INPUT_CHAIN_START) != 0;
-            t->reset[lane] = fresh && (c->reset_at_document || c->layout == LH_STREAM_CROPS);
-        }
+    int64_t segment = t->model->config.segment, row = segment * c->unroll;
+    const lh_batch *batch;
+    LH_TRY(lh_token_stream_next(t->tokens_in, row, &batch, error));
+    if (!batch) {
+        return lh_fail(error, LH_E_INTERNAL, "the stream of training text ended");
     }
+    for (int64_t lane = 0; lane < c->batch; lane++) {
+        for (int64_t j = 0; j < row; j++) {
+            int64_t from = lane * row + j, to = (j / segment * c->batch + lane) * segment + j % segment;
+            t->inputs[to] = batch->inputs[from];
+            t->targets[to] = batch->mask[from] ? batch->targets[from] : -1;
+            t->valid[to] = batch->mask[from];
+            sums->bytes += batch->mask[from] ? t->source.token_bytes[batch->targets[from]] : 0;
+        }
+        bool fresh = (batch->flags[lane * row] & LH_INPUT_CHAIN_START) != 0;
+        t->reset[lane] = fresh && (c->reset_at_document || c->layout == LH_STREAM_CROPS);
+        t->reset[lane] |= c->forget_every > 0 && t->iteration * row % c->forget_every == 0;
+    }
+    sums->tokens += (double)batch->scored;
     return LH_OK;
 }
 
@@ -192,6 +206,7 @@ static lh_status run_part(lh_training *t, int64_t part, lh_loss_sums *sums, lh_e
         int64_t at = u * c->batch * segment + first;
         lh_scope scope = lh_scope_begin(context);
         lh_forward forward;
+        stream->memory->valid = t->valid + at;
         lh_model_forward(context, t->model, stream, t->inputs + at, segment, &forward);
         lh_tensor *task = lh_model_loss(context, t->model, forward.hidden, t->targets + at, t->weights, NULL);
         lh_tensor *sum = objective ? lh_add(context, objective, task) : task;
@@ -254,6 +269,11 @@ lh_status lh_training_step(lh_training *training, double progress, lh_iteration 
     }
     for (int64_t part = 0; part < t->config.accumulate; part++) {
         LH_TRY(run_part(t, part, sums, error));
+    }
+    if (t->model->memory_kind->learn) {
+        t->model->memory_kind->learn(t->memories, (int)t->config.accumulate, t->context);
+        LH_TRY(lh_context_status(t->context, error));
+        lh_context_reset(t->context);
     }
     t->pending++;
     if (t->pending >= lh_training_period(&t->config, t->iteration)) {

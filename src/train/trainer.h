@@ -39,7 +39,9 @@ typedef struct lh_training {
     int64_t part_lanes;
     int32_t *inputs, *targets; /* [unroll][batch][segment] */
     double *weights;           /* [part_lanes * segment]: 1 / tokens scored in the iteration */
+    uint8_t *valid;            /* as inputs: 0 for padding */
     bool *reset;               /* [batch]: a document begins */
+    lh_memory **memories;      /* of the parts, as learn wants them */
 
     /* the place in the run */
     int64_t iteration;     /* iterations done */

@@ -9,6 +9,10 @@
 #define COMPRESSIVE \
     BASE, "memory.kind=compressive", "memory.length=8", "memory.compressed=6", "memory.rate=2", "model.segment=8"
 
+#define WINDOW                                                                                              \
+    BASE, "memory.kind=window", "memory.window=5", "model.segment=8", "model.norm=rms", "model.qk_norm=l2", \
+        "model.head_scale=true", "model.null_logit=true", "model.see_self=false"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -138,6 +142,10 @@ static void decoding_equals_training(void **state)
     check_token_by_token(same, "same length");
     const char *odd[] = {XL, "model.positions=relative", "model.norm_layout=output", "model.kv_heads=1", NULL};
     check_token_by_token(odd, "one key head");
+    const char *window[] = {WINDOW, "model.positions=t5", "model.t5_scaled=true", NULL};
+    check_token_by_token(window, "window");
+    const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
+    check_token_by_token(turned, "window with rotary positions");
     const char *scaled[] = {COMPRESSIVE, "model.positions=relative", "memory.positions=scaled", NULL};
     check_token_by_token(scaled, "scaled");
     const char *adaptive[] = {COMPRESSIVE, "model.positions=relative", "model.cutoffs=4,7", "model.band_divisor=2",
@@ -150,11 +158,12 @@ static void scores_do_not_depend_on_calls(void **state)
 {
     (void)state;
     enum { TOTAL = 61 };
-    const char *kinds[][16] = {
+    const char *kinds[][24] = {
         {BASE, "model.segment=8", "model.positions=rotary", NULL},
         {XL, "model.positions=relative", NULL},
         {COMPRESSIVE, "model.positions=relative", NULL},
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
+        {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -195,15 +204,16 @@ static void expect_same_future(lh_session *a, lh_session *b, const int32_t *toke
 
 static const char *const *state_kinds(int which)
 {
-    static const char *const kinds[][16] = {
+    static const char *const kinds[][24] = {
         {BASE, "model.segment=8", "model.positions=rotary", NULL},
+        {WINDOW, "model.positions=rotary", "memory.strict=true", NULL},
         {XL, "model.positions=rotary", NULL},
         {COMPRESSIVE, "model.positions=relative", NULL},
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
     };
-    return which < 5 ? kinds[which] : NULL;
+    return which < 6 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */

@@ -446,7 +446,7 @@ static void nonsense_is_refused(void **state)
     } cases[] = {
         {{"train.steps=0"}, "train.steps, train.tokens or train.minutes"},
         {{"train.accumulate=3"}, "does not divide data.batch = 2"},
-        {{"train.unroll=2", "data.layout=documents", "data.reset_at_document=true"}, "reset_at_document"},
+        {{"train.unroll=2", "train.forget_every=5"}, "forget_every"},
         {{"train.unroll=2", "memory.detach=false", "train.recompute=true"}, "recompute"},
         {{"model.vocab=5"}, "smaller than the tokenizer's 11"},
         {{"data.batch=4000"}, "4000"},
