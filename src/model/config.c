@@ -29,6 +29,8 @@ static const lh_recipe_key model_keys[] = {
     {"model", "norm_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.norm=rms", "biases in norms"},
     {"model", "norm_affine", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "gains (and biases) in norms at all"},
     {"model", "mlp", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "an MLP behind attention in every layer"},
+    {"model", "share_attention", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL,
+     "all layers attend with the first one's weights"},
     {"model", "qk_norm", LH_RECIPE_CHOICE, "none", 0, 0, "none|l2|rms", NULL,
      "norm of each head's queries and keys: l2 to length 1 (logits are then not divided by sqrt(key_width)), rms "
      "to "
@@ -279,6 +281,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->norm_affine = lh_recipe_boolean(recipe, "model.norm_affine");
     c->norm_bias = c->norm_affine && lh_recipe_boolean(recipe, "model.norm_bias");
     c->mlp = lh_recipe_boolean(recipe, "model.mlp");
+    c->share_attention = lh_recipe_boolean(recipe, "model.share_attention");
     c->qk_norm = (lh_qk_norm)choice(recipe, "model.qk_norm", qk_norms);
     c->head_scale = lh_recipe_boolean(recipe, "model.head_scale");
     c->null_logit = lh_recipe_boolean(recipe, "model.null_logit");

@@ -41,7 +41,7 @@ typedef struct lh_model_config {
     bool rms;
     lh_norm_layout layout;
     double norm_eps;
-    bool final_norm, norm_affine, norm_bias, mlp;
+    bool final_norm, norm_affine, norm_bias, mlp, share_attention;
     lh_qk_norm qk_norm;
     bool head_scale, null_logit, see_self, t5_scaled, zero_output;
     bool attention_bias, output_projection_bias, hidden_bias; /* q,k,v biases; Wo's; the MLP's */

@@ -122,6 +122,22 @@ static void add_attention(builder *b, lh_layer_parameters *p, int index)
     }
 }
 
+/* Attention of one layer in all of them; norms, MLPs and what belongs to a memory stay each layer's own. */
+static void share_attention(lh_layer_parameters *p, const lh_layer_parameters *first)
+{
+    p->query = first->query;
+    p->query_bias = first->query_bias;
+    p->key_value = first->key_value;
+    p->key_value_bias = first->key_value_bias;
+    p->output = first->output;
+    p->output_bias = first->output_bias;
+    p->relative = first->relative;
+    p->content_bias = first->content_bias;
+    p->position_bias = first->position_bias;
+    p->t5 = first->t5;
+    p->head_scale = first->head_scale;
+}
+
 static void add_mlp(builder *b, lh_layer_parameters *p)
 {
     const lh_model_config *c = &b->model->config;
@@ -152,7 +168,9 @@ static void add_layer(builder *b, int index)
     if (input) {
         add_norm(b, &p->norm1_gain, &p->norm1_bias, "attention_norm.weight", "attention_norm.bias");
     }
-    if (!model->memory_kind->sublayer) {
+    if (c->share_attention && index > 0) {
+        share_attention(p, &model->layers[0]);
+    } else if (!model->memory_kind->sublayer) {
         add_attention(b, p, index);
     }
     if (output) {

@@ -439,7 +439,12 @@ static void gradients_equal_differences(void **state)
         {"model.positions=t5", "model.t5_buckets=8", "model.t5_distance=16"},
         {"model.positions=alibi", "model.attention_bias=true", NULL},
         {"model.positions=learned", "model.tied=false", NULL},
-        {"model.positions=sinusoidal", "model.cutoffs=3,6", "model.band_divisor=2"}};
+        {"model.positions=sinusoidal", "model.cutoffs=3,6", "model.band_divisor=2"},
+        {"model.positions=relative", "model.share_attention=true", NULL},
+        {"model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true"},
+        {"model.qk_norm=rms", "model.norm=rms", "model.norm_bias=true"},
+        {"model.mlp=false", "model.see_self=false", "model.norm_layout=output"},
+        {"model.attention_input_dropout=0.3", "model.final_dropout=0.3", "model.token_dropout=0.3"}};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         const char *arguments[] = {COMPRESSIVE,
                                    "memory.length=8",
