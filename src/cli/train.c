@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "cli/internal.h"
+#include "cli/model.h"
 #include "cli/verbs.h"
 #include "model/config.h"
 #include "train/run.h"
@@ -13,42 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool is_preset(const char *name)
-{
-    size_t count;
-    const lh_recipe_preset *presets = lh_model_presets(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(presets[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The first operand: a file, or the name of a preset. */
-static lh_status read_base(lh_recipe *recipe, const char *base, lh_error *error)
-{
-    if (lh_file_exists(base)) {
-        return lh_recipe_read(recipe, base, error);
-    }
-    if (is_preset(base)) {
-        char argument[256];
-        (void)snprintf(argument, sizeof argument, "preset=%.200s", base);
-        return lh_recipe_override(recipe, argument, error);
-    }
-    const char *names[128];
-    size_t count;
-    const lh_recipe_preset *presets = lh_model_presets(&count);
-    count = count < 128 ? count : 128;
-    for (size_t i = 0; i < count; i++) {
-        names[i] = presets[i].name;
-    }
-    const char *nearest = lh_nearest_name(base, names, count);
-    return lh_fail(error, LH_E_ARGUMENT, "there is no recipe file and no preset '%s'%s%s%s", base,
-                   nearest ? "; did you mean '" : " (longhand train --list-presets lists the presets)",
-                   nearest ? nearest : "", nearest ? "'?" : "");
-}
 
 /* Makes the value of a key that names a file absolute, so that the run goes on from any folder. */
 static lh_status make_absolute(lh_recipe *recipe, const char *key, lh_error *error)
@@ -193,7 +158,7 @@ static lh_status run_train(const lh_command *command, lh_error *error)
         status = lh_run_recipe(&recipe, base, error);
     } else {
         status = lh_train_recipe_create(&recipe, error);
-        status = status == LH_OK ? read_base(recipe, base, error) : status;
+        status = status == LH_OK ? lh_cli_read_recipe(recipe, base, error) : status;
     }
     if (status == LH_OK) {
         status = add_overrides(recipe, command, error);

@@ -8,6 +8,7 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_eval,
     &lh_verb_generate,
     &lh_verb_info,
+    &lh_verb_bench,
     &lh_verb_data_list,
     &lh_verb_data_get,
     &lh_verb_data_prepare,
