@@ -22,7 +22,7 @@ build: ## install what is missing and build build/longhand
 demo: ## train a small model on a book, evaluate it, write report.html (BOOK=file.txt for your own)
 	@scripts/install-deps.sh build demo
 	@scripts/build.sh release
-	@if [ -x scripts/demo.sh ]; then scripts/demo.sh; else echo "scripts/demo.sh is missing" >&2; exit 1; fi
+	@scripts/demo.sh
 
 test: ## build and run all tests
 	@scripts/install-deps.sh build test
@@ -32,10 +32,10 @@ bench: ## measure speed and memory beside the machine's ceilings (ONLY=name for 
 	@scripts/install-deps.sh build test
 	@scripts/bench.sh $(ONLY)
 
-trends: ## the long learning tests: published trends on small models
+trends: ## the long learning tests: published trends on small models (ONLY=name for one)
 	@scripts/install-deps.sh build
 	@scripts/build.sh release
-	@if [ -x scripts/trends.sh ]; then scripts/trends.sh; else echo "scripts/trends.sh is missing" >&2; exit 1; fi
+	@scripts/trends.sh $(ONLY)
 
 format: ## format the C sources in place
 	@scripts/install-deps.sh lint
