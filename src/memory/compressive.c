@@ -56,7 +56,16 @@ typedef struct compressive_options {
     double auxiliary_weight;
     int64_t block, slots; /* positions compressed at once, and what they become */
     int64_t pending;      /* positions that have left the memory and wait to be compressed (stepping = aligned) */
+    bool
+        has_long[LH_MEMORY_MAX_LAYERS]; /* which layers have all of this; the others have the options that follow */
 } compressive_options;
+
+/* A layer's options: with long memory, or (memory.layers) with a short one and nothing compressed. */
+static const compressive_options *at(const lh_memory_shape *shape, int layer)
+{
+    const compressive_options *o = shape->options;
+    return o->has_long[layer] ? o : o + 1;
+}
 
 /* State of a layer, in this order. */
 enum { COMPRESSED, MEMORY, USAGE, PENDING, STATES };
@@ -82,11 +91,12 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     static const char *const positions[] = {"own", "continued", "scaled"};
     static const char *const steps[] = {"segment", "official", "aligned"};
     const lh_recipe *recipe = shape->recipe;
-    compressive_options *o = lh_heap_alloc(sizeof *o);
+    compressive_options *o = lh_heap_alloc(2 * sizeof *o);
     *options = o;
     if (!o) {
         return lh_fail(error, LH_E_MEMORY, "no memory for the memory's configuration");
     }
+    LH_TRY(lh_fifo_long_layers(shape, o->has_long, error));
     o->length = lh_recipe_integer(recipe, "memory.length");
     o->compressed = lh_recipe_integer(recipe, "memory.compressed");
     o->auxiliary_weight = lh_recipe_real(recipe, "memory.auxiliary_weight");
@@ -134,6 +144,9 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
                                     (long long)o->block, reach ? " less the dilations' reach" : "");
         }
     }
+    o[1] = o[0];
+    o[1].length = lh_recipe_integer(recipe, "memory.short_length");
+    o[1].compressed = 0;
     return LH_OK;
 }
 
@@ -145,7 +158,7 @@ static bool has_slots(const compressive_options *o)
 static lh_status parameters(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
                             lh_error *error)
 {
-    const compressive_options *o = shape->options;
+    const compressive_options *o = layer < 0 ? shape->options : at(shape, layer);
     const lh_compression *f = &o->compression;
     int64_t d = shape->width, kernel = f->rate + f->extra;
     char name[96];
@@ -191,8 +204,7 @@ static int64_t reach(const lh_memory_shape *shape)
 
 static double keys_seen(const lh_memory_shape *shape, int layer)
 {
-    const compressive_options *o = shape->options;
-    (void)layer;
+    const compressive_options *o = at(shape, layer);
     return ((double)shape->segment + 1.0) / 2.0 + (double)(o->length + (has_slots(o) ? o->compressed : 0));
 }
 
@@ -216,8 +228,8 @@ static int64_t history(const lh_memory_shape *shape)
 static lh_status create(lh_memory *memory, lh_error *error)
 {
     const lh_memory_shape *shape = memory->shape;
-    const compressive_options *o = shape->options;
     for (int layer = 0; layer < shape->layers; layer++) {
+        const compressive_options *o = at(shape, layer);
         lh_memory_layer(memory, layer);
         bool usage = o->compression.function == LH_COMPRESS_MOST_USED;
         LH_TRY(lh_memory_add_state(memory, has_slots(o) ? o->compressed : 0, shape->width, error,
@@ -240,7 +252,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
 static lh_tensor *own_table(lh_memory *memory, lh_layer_io *io)
 {
     const lh_memory_shape *shape = memory->shape;
-    const compressive_options *o = shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     lh_context *context = io->context;
     int64_t distances = o->compressed + shape->segment;
     lh_tensor *flat;
@@ -262,7 +274,7 @@ static lh_tensor *own_table(lh_memory *memory, lh_layer_io *io)
 
 static void place_slots(lh_memory *memory, lh_layer_io *io, lh_key_source *source)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     int64_t n_m = o->length, n_cm = o->compressed, c = o->compression.rate;
     if (o->positions == POSITIONS_OWN && memory->shape->relative) {
         lh_layer_place(io, source, n_cm);
@@ -279,7 +291,7 @@ static void place_slots(lh_memory *memory, lh_layer_io *io, lh_key_source *sourc
 
 static void read(lh_memory *memory, lh_layer_io *io)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     int64_t n_cm = has_slots(o) ? o->compressed : 0;
     if (n_cm > 0) {
         lh_tensor *cm = lh_memory_get(memory, lh_memory_entry(memory, io->layer, COMPRESSED)), *k, *v;
@@ -359,7 +371,7 @@ static lh_tensor *add_usage(lh_memory *memory, lh_layer_io *io)
  * and, in *evicted, the averages of the block that is compressed. */
 static lh_tensor *update_usage(lh_memory *memory, lh_layer_io *io, lh_tensor *sum, lh_tensor **evicted)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     lh_context *context = io->context;
     int64_t n_m = o->length, n_s = memory->shape->segment, batch = memory->batch;
     lh_tensor *fresh = lh_new(context, sum ? sum->dtype : LH_F32, 2, (int64_t[]){batch, n_s}, true);
@@ -396,7 +408,7 @@ static void write_usage(lh_memory *memory, lh_layer_io *io, lh_tensor **evicted)
 /* Is a block compressed at the end of this segment? Steps count from the last reset of all streams. */
 static bool block_is_due(const lh_memory *memory, const lh_layer_io *io)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     int64_t step = memory->segments - (io->context->recomputing ? 1 : 0); /* counted when the forward pass ends */
     return o->stepping == STEP_SEGMENT || step % o->compression.rate == o->compression.rate - 1;
 }
@@ -404,7 +416,7 @@ static bool block_is_due(const lh_memory *memory, const lh_layer_io *io)
 /* The oldest positions of memory and segment; with aligned steps, what left the memory last. */
 static lh_tensor *block_to_compress(lh_memory *memory, lh_layer_io *io, lh_tensor *m)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     lh_context *context = io->context;
     lh_tensor *all = lh_concat(context, 2, (lh_tensor *[]){m, io->segment_z}, 1);
     if (o->stepping != STEP_ALIGNED) {
@@ -419,7 +431,7 @@ static lh_tensor *block_to_compress(lh_memory *memory, lh_layer_io *io, lh_tenso
 
 static void compress(lh_memory *memory, lh_layer_io *io, lh_tensor *block, lh_tensor *evicted_usage)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     lh_context *context = io->context;
     int index = lh_memory_entry(memory, io->layer, COMPRESSED);
     lh_tensor *slots = lh_compress(context, &o->compression, block, io->parameters->tensors[WEIGHT],
@@ -437,7 +449,7 @@ static void compress(lh_memory *memory, lh_layer_io *io, lh_tensor *block, lh_te
 
 static void write(lh_memory *memory, lh_layer_io *io)
 {
-    const compressive_options *o = memory->shape->options;
+    const compressive_options *o = at(memory->shape, io->layer);
     lh_context *context = io->context;
     lh_tensor *evicted_usage = NULL;
     if (o->length == 0) {

@@ -1,5 +1,28 @@
 #include "memory/fifo.h"
 
+lh_status lh_fifo_long_layers(const lh_memory_shape *shape, bool *has_long, lh_error *error)
+{
+    const lh_recipe *recipe = shape->recipe;
+    size_t count;
+    const int64_t *list = lh_recipe_list(recipe, "memory.layers", &count);
+    for (int layer = 0; layer < shape->layers; layer++) {
+        has_long[layer] = count == 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] >= shape->layers) {
+            return lh_recipe_reject(recipe, "memory.layers", error, "names layer %lld of layers 0 to %lld",
+                                    (long long)list[i], (long long)shape->layers - 1);
+        }
+        has_long[list[i]] = true;
+    }
+    if (count > 0 &&
+        lh_recipe_integer(recipe, "memory.short_length") > lh_recipe_integer(recipe, "memory.length")) {
+        return lh_recipe_reject(recipe, "memory.short_length", error, "is longer than memory.length = %lld",
+                                (long long)lh_recipe_integer(recipe, "memory.length"));
+    }
+    return LH_OK;
+}
+
 lh_tensor *lh_fifo_push(lh_context *context, lh_tensor *older, lh_tensor *newer, int64_t length)
 {
     if (lh_op_stopped(context)) {

@@ -4,6 +4,10 @@
 
 #include "memory/memory.h"
 
+/* Which layers have the long memory: has_long[layer] for those that memory.layers lists, or for all if it lists
+ * none. LH_E_CONFIG for layers that are not there, or a memory.short_length that is not the shorter one. */
+lh_status lh_fifo_long_layers(const lh_memory_shape *shape, bool *has_long, lh_error *error);
+
 /* The last `length` positions of older [batch, a, width] followed by newer [batch, b, width]. `older` may be longer
  * or shorter than needed; the result has min(length, a + b) positions. */
 lh_tensor *lh_fifo_push(lh_context *context, lh_tensor *older, lh_tensor *newer, int64_t length);

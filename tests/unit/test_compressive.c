@@ -54,6 +54,20 @@ static void no_slots_is_transformer_xl(void **state)
     compare_models(xl, cm, 4, 0.0, true);
 }
 
+/* Listing every layer is listing none; a layer left out, with a short memory as long as the long one and without
+ * slots anywhere, is like the others. */
+static void layers_with_long_memory(void **state)
+{
+    (void)state;
+    const char *all[] = {COMPRESSIVE, "memory.length=8", "memory.compressed=6", "memory.rate=2", NULL};
+    const char *listed[] = {COMPRESSIVE,     "memory.length=8",   "memory.compressed=6",
+                            "memory.rate=2", "memory.layers=0,1", NULL};
+    compare_models(all, listed, 4, 0.0, true);
+    const char *xl[] = {XL, "memory.length=8", NULL};
+    const char *one[] = {XL, "memory.length=8", "memory.layers=1", "memory.short_length=8", NULL};
+    compare_models(xl, one, 4, 0.0, true);
+}
+
 /* 2. A rate of 1 with the identity is a longer memory. */
 static void rate_one_is_a_longer_memory(void **state)
 {
@@ -441,6 +455,7 @@ static void gradients_equal_differences(void **state)
         {"model.positions=learned", "model.tied=false", NULL},
         {"model.positions=sinusoidal", "model.cutoffs=3,6", "model.band_divisor=2"},
         {"model.positions=relative", "model.share_attention=true", NULL},
+        {"model.positions=relative", "memory.layers=1", "memory.short_length=3"},
         {"model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true"},
         {"model.qk_norm=rms", "model.norm=rms", "model.norm_bias=true"},
         {"model.mlp=false", "model.see_self=false", "model.norm_layout=output"},
@@ -635,6 +650,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_slots_is_transformer_xl),
+        cmocka_unit_test(layers_with_long_memory),
         cmocka_unit_test(rate_one_is_a_longer_memory),
         cmocka_unit_test(positions_equal_the_shift_trick),
         cmocka_unit_test(zeros_are_attended),

@@ -142,6 +142,11 @@ static void decoding_equals_training(void **state)
     check_token_by_token(same, "same length");
     const char *odd[] = {XL, "model.positions=relative", "model.norm_layout=output", "model.kv_heads=1", NULL};
     check_token_by_token(odd, "one key head");
+    const char *late[] = {COMPRESSIVE, "model.positions=relative", "memory.layers=1", "memory.short_length=3",
+                          NULL};
+    check_token_by_token(late, "long memory in one layer");
+    const char *early[] = {XL, "model.positions=relative", "memory.layers=0", NULL};
+    check_token_by_token(early, "Transformer-XL memory in one layer");
     const char *window[] = {WINDOW, "model.positions=t5", "model.t5_scaled=true", NULL};
     check_token_by_token(window, "window");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
