@@ -13,6 +13,7 @@ data text formats
 memory
 model
 train infer eval report
+api
 cli"
 
 find . -name '*.[ch]' | sort | xargs -r grep -nH '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' |

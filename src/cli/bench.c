@@ -1,9 +1,8 @@
 #include "base/progress.h"
 #include "cli/internal.h"
-#include "cli/model.h"
 #include "cli/verbs.h"
 #include "formats/json_util.h"
-#include "train/keys.h"
+#include "train/request.h"
 #include "train/speed.h"
 
 #include <stdio.h>
@@ -29,7 +28,7 @@ static lh_status read_recipe(const lh_command *command, lh_recipe *recipe, lh_er
 {
     const char *what = lh_command_operand(command, 0);
     char text[64];
-    LH_TRY(lh_cli_read_recipe(recipe, what, error));
+    LH_TRY(lh_train_request_read(recipe, what, error));
     for (int i = 1; i < lh_command_operand_count(command); i++) {
         LH_TRY(lh_recipe_override(recipe, lh_command_operand(command, i), error));
     }

@@ -7,7 +7,6 @@
 #include "eval/frequency.h"
 #include "eval/result.h"
 #include "formats/model_dir.h"
-#include "infer/describe.h"
 #include "train/keys.h"
 
 #include <math.h>
@@ -157,39 +156,6 @@ static lh_status open_corpus(task *t, lh_error *error)
 
 /* ---- how ---- */
 
-static lh_status choose_first(task *t, lh_error *error)
-{
-    lh_eval_options *o = &t->options;
-    int32_t end = lh_tokenizer_role(t->tokenizer, LH_TOKEN_EOS);
-    const char *how = lh_command_string(t->command, "first");
-    if (!how) {
-        how = o->protocol.kind == LH_PROTOCOL_PACK && end != LH_NO_TOKEN ? "start" : "charge";
-    }
-    o->first = strcmp(how, "charge") == 0 ? LH_FIRST_CHARGED
-               : strcmp(how, "skip") == 0 ? LH_FIRST_SKIPPED
-                                          : LH_FIRST_STARTED;
-    o->start_token = end;
-    if (o->first == LH_FIRST_STARTED && end == LH_NO_TOKEN) {
-        return lh_fail(error, LH_E_ARGUMENT, "--first start: the tokenizer has no end-of-text token");
-    }
-    return LH_OK;
-}
-
-/* About so many tokens side by side fill the machine. */
-#define TOKENS_AT_ONCE 8192
-
-static int64_t usual_lanes(const task *t)
-{
-    const lh_protocol *p = &t->options.protocol;
-    int64_t length = lh_protocol_has_windows(p->kind) ? p->window : t->model->config.segment;
-    int64_t lanes = TOKENS_AT_ONCE / (length > 0 ? length : 1);
-    int64_t most =
-        p->kind == LH_PROTOCOL_BOOK || p->kind == LH_PROTOCOL_TRUNC ? (int64_t)t->corpus->document_count : 16;
-    lanes = lanes > 16 ? 16 : lanes;
-    lanes = lanes > most ? most : lanes;
-    return p->kind == LH_PROTOCOL_STREAM || lanes < 1 ? 1 : lanes;
-}
-
 static lh_status choose_protocol(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
@@ -226,15 +192,13 @@ static lh_status evaluate(task *t, lh_error *error)
     const lh_command *c = t->command;
     lh_eval_options *o = &t->options;
     o->lanes = lh_command_integer(c, "lanes");
-    o->lanes = o->lanes > 0 ? o->lanes : usual_lanes(t);
     o->threads = (int)lh_command_integer(c, "threads");
     o->tally.position_bin = lh_command_integer(c, "position-bin");
-    o->tally.warm = (uint64_t)lh_model_reach(t->model);
     o->resume_path = lh_command_string(c, "resume");
     o->save_seconds = SAVE_SECONDS;
     o->watch = watch_evaluation;
     o->watch_data = t;
-    LH_TRY(choose_first(t, error));
+    LH_TRY(lh_eval_options_complete(o, lh_command_string(c, "first"), t->model, t->tokenizer, t->corpus, error));
     LH_TRY(count_frequencies(t, error));
     lh_status status = lh_evaluate(&t->evaluation, t->model, t->tokenizer, t->corpus, o, error);
     if (t->started) {

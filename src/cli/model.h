@@ -10,9 +10,6 @@
 lh_status lh_cli_open_model(const lh_command *command, const char *const *extra, lh_model **model,
                             lh_tokenizer **tokenizer, int64_t *step, lh_error *error);
 
-/* Reads what the operand `base` names: a recipe file or a preset. LH_E_ARGUMENT suggests the nearest preset. */
-lh_status lh_cli_read_recipe(lh_recipe *recipe, const char *base, lh_error *error);
-
 /* Does standard output go to a terminal? */
 bool lh_cli_terminal(void);
 

@@ -1,53 +1,52 @@
-#include "base/file.h"
-#include "base/memory.h"
 #include "base/progress.h"
 #include "cli/internal.h"
-#include "cli/model.h"
 #include "cli/verbs.h"
-#include "model/config.h"
+#include "train/request.h"
 #include "train/run.h"
 #include "train/units.h"
 
 #include <jansson.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Makes the value of a key that names a file absolute, so that the run goes on from any folder. */
-static lh_status make_absolute(lh_recipe *recipe, const char *key, lh_error *error)
-{
-    const char *value = lh_recipe_string(recipe, key);
-    char *full = value[0] ? realpath(value, NULL) : NULL;
-    if (!full || strcmp(full, value) == 0) {
-        free(full);
-        return LH_OK; /* what is not there is reported by whoever opens it */
-    }
-    lh_string argument = {0};
-    lh_string_print(&argument, "%s=%s", key, full);
-    lh_status status = argument.failed ? lh_fail(error, LH_E_MEMORY, "no memory for the path of %s", value)
-                                       : lh_recipe_override(recipe, argument.data, error);
-    lh_string_free(&argument);
-    free(full);
-    return status;
-}
 
 static lh_status add_overrides(lh_recipe *recipe, const lh_command *command, lh_error *error)
 {
     for (int i = 1; i < lh_command_operand_count(command); i++) {
         LH_TRY(lh_recipe_override(recipe, lh_command_operand(command, i), error));
     }
-    LH_TRY(lh_recipe_resolve(recipe, error));
-    if (strcmp(lh_recipe_string(recipe, "data.path"), "-") == 0) {
-        return lh_recipe_reject(
-            recipe, "data.path", error,
-            "cannot be read again when the run goes on; prepare it first (longhand data prepare)");
+    return lh_train_request_settle(recipe, error);
+}
+
+/* ---- while it goes ---- */
+
+typedef struct display {
+    lh_progress progress;
+    char note[160];
+} display;
+
+static void show(void *user, const lh_run_progress *now)
+{
+    display *d = user;
+    bool training = strcmp(now->phase, "train") == 0;
+    char left[48] = "", duration[40];
+    if (!d->progress.label || strcmp(d->progress.label, now->phase) != 0) {
+        if (d->progress.label) {
+            lh_progress_finish(&d->progress, NULL);
+        }
+        lh_progress_start(&d->progress, now->phase, training ? "tokens" : "B", now->total);
+        d->progress.started -= now->seconds; /* so that the rate is that of all sessions */
     }
-    LH_TRY(make_absolute(recipe, "data.path", error));
-    LH_TRY(make_absolute(recipe, "data.validation_path", error));
-    LH_TRY(make_absolute(recipe, "data.tokenizer", error));
-    return lh_recipe_resolve(recipe, error);
+    if (isfinite(now->seconds_left)) {
+        (void)snprintf(left, sizeof left, "  %s left",
+                       lh_format_duration(duration, sizeof duration, now->seconds_left));
+    }
+    if (isfinite(now->loss)) {
+        (void)snprintf(d->note, sizeof d->note, "step %lld  %.4g %s%s", (long long)now->step, now->loss,
+                       lh_loss_unit_short(now->unit), left);
+    }
+    lh_progress_update(&d->progress, now->done, d->note[0] ? d->note : NULL);
 }
 
 static bool interrupted(void *user)
@@ -103,11 +102,18 @@ static void print_summary(const lh_run_report *r, const char *directory)
 static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, const char *directory,
                             lh_error *error)
 {
-    lh_run_options options = {
-        .directory = directory, .must_exist = lh_command_flag(command, "resume"), .stop = interrupted};
+    display screen = {0};
+    lh_run_options options = {.directory = directory,
+                              .must_exist = lh_command_flag(command, "resume"),
+                              .stop = interrupted,
+                              .watch = show,
+                              .user = &screen};
     lh_run_report report;
     lh_signals_install();
     lh_status status = lh_run_train(recipe, &options, &report, error);
+    if (screen.note[0]) {
+        lh_progress_finish(&screen.progress, screen.note);
+    }
     if (status == LH_OK || status == LH_E_INTERRUPTED) {
         if (lh_command_flag(command, "json")) {
             lh_status printed = print_json(&report, directory, error);
@@ -157,8 +163,7 @@ static lh_status run_train(const lh_command *command, lh_error *error)
     if (resume) {
         status = lh_run_recipe(&recipe, base, error);
     } else {
-        status = lh_train_recipe_create(&recipe, error);
-        status = status == LH_OK ? lh_cli_read_recipe(recipe, base, error) : status;
+        status = lh_train_request_open(&recipe, base, error);
     }
     if (status == LH_OK) {
         status = add_overrides(recipe, command, error);

@@ -38,6 +38,11 @@ typedef struct lh_evaluation {
     bool resumed;
 } lh_evaluation;
 
+/* Decides what was left open: lanes if 0, what happens to first tokens ("charge", "skip" or "start"; NULL: the
+ * protocol's usual; LH_E_ARGUMENT), and after how many tokens memories are full. */
+lh_status lh_eval_options_complete(lh_eval_options *options, const char *first, const lh_model *model,
+                                   const lh_tokenizer *tokenizer, const lh_eval_corpus *corpus, lh_error *error);
+
 /* options.protocol must have been completed; options.tally.warm is taken as it is. LH_E_CONFIG if the file to
  * resume from belongs to another evaluation. The file is removed when the evaluation is complete. */
 lh_status lh_evaluate(lh_evaluation *evaluation, const lh_model *model, const lh_tokenizer *tokenizer,

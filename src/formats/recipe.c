@@ -474,6 +474,18 @@ bool lh_recipe_active(const lh_recipe *recipe, const char *name)
     return slot != RECIPE_NONE && recipe->slots[slot].row != NULL;
 }
 
+const char *lh_recipe_value(const lh_recipe *recipe, const char *name)
+{
+    size_t index = recipe_find_name(recipe, name);
+    const recipe_slot *slot = index == RECIPE_NONE ? NULL : &recipe->slots[index];
+    return slot && slot->row ? slot->value.text : NULL;
+}
+
+bool lh_recipe_known(const lh_recipe *recipe, const char *name)
+{
+    return recipe_find_name(recipe, name) != RECIPE_NONE;
+}
+
 bool lh_recipe_given(const lh_recipe *recipe, const char *name)
 {
     const recipe_slot *slot = get(recipe, name);

@@ -76,6 +76,12 @@ double lh_recipe_real(const lh_recipe *recipe, const char *name);
 bool lh_recipe_boolean(const lh_recipe *recipe, const char *name);
 const int64_t *lh_recipe_list(const lh_recipe *recipe, const char *name, size_t *count);
 
+/* The value of a key of any type as text that reads back the same; NULL if the key's condition does not hold, or for
+ * a name that is not in the schema. Lives until the next resolve. */
+const char *lh_recipe_value(const lh_recipe *recipe, const char *name);
+
+/* Is there such a key, whatever its condition? */
+bool lh_recipe_known(const lh_recipe *recipe, const char *name);
 /* Does the key's condition hold? False for names that are not in the schema. */
 bool lh_recipe_active(const lh_recipe *recipe, const char *name);
 /* Has someone set it, other than the default? */
@@ -99,6 +105,8 @@ typedef enum lh_recipe_layout {
     LH_RECIPE_MARKDOWN,
 } lh_recipe_layout;
 void lh_recipe_describe(const lh_recipe *recipe, lh_recipe_layout layout, lh_string *out);
+/* The schema's index-th row, in the order of lh_recipe_describe; NULL behind the last. */
+const lh_recipe_key *lh_recipe_row(const lh_recipe *recipe, size_t index);
 /* The presets: name and help line. */
 void lh_recipe_describe_presets(const lh_recipe *recipe, lh_recipe_layout layout, lh_string *out);
 

@@ -113,6 +113,17 @@ void lh_recipe_describe(const lh_recipe *recipe, lh_recipe_layout layout, lh_str
     }
 }
 
+const lh_recipe_key *lh_recipe_row(const lh_recipe *recipe, size_t index)
+{
+    for (size_t i = 0; i < recipe->slot_count; i++) {
+        if (index < recipe->slots[i].row_count) {
+            return recipe->slots[i].rows[index];
+        }
+        index -= recipe->slots[i].row_count;
+    }
+    return NULL;
+}
+
 void lh_recipe_describe_presets(const lh_recipe *recipe, lh_recipe_layout layout, lh_string *out)
 {
     append(out, layout == LH_RECIPE_TEXT ? "" : "| preset | what it is |\n|---|---|\n");

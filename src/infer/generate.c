@@ -12,7 +12,7 @@ struct lh_generator {
     lh_sampler *sampler;
     lh_encoder *encoder;
     lh_decoder *decoder;
-    lh_ids queue;   /* tokens that the session has not read yet; the last one written is always among them */
+    lh_ids queue;   /* tokens that the session has not read yet, such as the last one written */
     float *logits;  /* [vocab] */
     lh_string held; /* text that may become a stop text */
     bool in_prompt; /* the encoder may hold text back */
@@ -245,18 +245,40 @@ static void forbid_unknown(const lh_generator *g)
     }
 }
 
+lh_status lh_generator_settle(lh_generator *generator, lh_error *error)
+{
+    LH_TRY(end_prompt(generator, error));
+    if (generator->queue.size > 0) {
+        LH_TRY(lh_session_read(generator->session, generator->queue.data, (int64_t)generator->queue.size, error));
+        lh_ids_clear(&generator->queue);
+    }
+    return LH_OK;
+}
+
+/* What may come next, for all tokens. */
+static lh_status find_logits(lh_generator *g, lh_error *error)
+{
+    LH_TRY(lh_generator_settle(g, error));
+    if (!lh_session_logits(g->session) && lh_session_position(g->session) > 0) {
+        return lh_fail(error, LH_E_ARGUMENT,
+                       "the session scored tokens last and does not know what comes next: let it read something");
+    }
+    if (!lh_session_logits(g->session)) {
+        LH_TRY(begin_from_nothing(g, error));
+        LH_TRY(lh_generator_settle(g, error));
+    }
+    memcpy(g->logits, lh_session_logits(g->session),
+           sizeof *g->logits * (size_t)lh_session_model(g->session)->config.vocab);
+    forbid_unknown(g);
+    return LH_OK;
+}
+
 lh_status lh_generator_next(lh_generator *generator, lh_string *text, bool *ended, lh_error *error)
 {
     lh_generator *g = generator;
     int32_t token;
     *ended = false;
-    LH_TRY(end_prompt(g, error));
-    if (g->queue.size == 0) {
-        LH_TRY(begin_from_nothing(g, error));
-    }
-    LH_TRY(lh_session_feed(g->session, g->queue.data, (int64_t)g->queue.size, g->logits, error));
-    lh_ids_clear(&g->queue);
-    forbid_unknown(g);
+    LH_TRY(find_logits(g, error));
     LH_TRY(lh_sampler_pick(g->sampler, g->logits, &token, error));
     LH_TRY(lh_ids_append(&g->queue, &token, 1, error));
     lh_sampler_note(g->sampler, token);
@@ -290,62 +312,37 @@ static lh_status add_entries(void *user, lh_checkpoint_writer *writer, lh_error 
     size_t count = lh_sampler_state(g->sampler, numbers);
     lh_status status = lh_checkpoint_add_blob(writer, "generator.sampler", numbers, count * sizeof *numbers, error);
     lh_heap_free(numbers);
-    LH_TRY(status);
-    return lh_checkpoint_add_blob(writer, "generator.queue", g->queue.data, g->queue.size * sizeof *g->queue.data,
-                                  error);
+    return status;
 }
 
 lh_status lh_generator_save(lh_generator *generator, const char *path, lh_error *error)
 {
-    LH_TRY(end_prompt(generator, error));
+    LH_TRY(lh_generator_settle(generator, error));
     return lh_session_save_with(generator->session, path, add_entries, generator, error);
 }
 
 static lh_status take_entries(void *user, const lh_checkpoint *file, lh_error *error)
 {
     lh_generator *g = user;
-    const void *queue, *numbers;
-    size_t queue_bytes, number_bytes;
-    LH_TRY(lh_checkpoint_blob(file, "generator.queue", &queue, &queue_bytes, error));
-    LH_TRY(lh_checkpoint_blob(file, "generator.sampler", &numbers, &number_bytes, error));
-    lh_ids tokens = {0};
-    if (queue_bytes % sizeof(int32_t) != 0 || number_bytes % sizeof(int64_t) != 0) {
-        return lh_fail(error, LH_E_FORMAT, "the saved generator has lists of %zu and %zu bytes", queue_bytes,
-                       number_bytes);
+    const void *numbers;
+    size_t bytes;
+    LH_TRY(lh_checkpoint_blob(file, "generator.sampler", &numbers, &bytes, error));
+    int64_t *state = lh_heap_alloc(bytes);
+    if (!state) {
+        return lh_fail(error, LH_E_MEMORY, "no memory to restore a generator");
     }
-    int64_t *state = lh_heap_alloc(number_bytes);
-    int32_t *ids = lh_heap_alloc(queue_bytes);
-    lh_status status = state && ids ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory to restore a generator");
-    if (status == LH_OK) {
-        if (number_bytes > 0) {
-            memcpy(state, numbers, number_bytes);
-        }
-        if (queue_bytes > 0) {
-            memcpy(ids, queue, queue_bytes);
-        }
-        for (size_t i = 0; i < queue_bytes / sizeof *ids && status == LH_OK; i++) {
-            if (ids[i] < 0 || ids[i] >= lh_tokenizer_vocab_size(g->tokenizer)) {
-                status =
-                    lh_fail(error, LH_E_FORMAT, "the saved generator holds token %d, which does not exist", ids[i]);
-            }
-        }
+    if (bytes > 0) {
+        memcpy(state, numbers, bytes);
     }
-    if (status == LH_OK) {
-        status = lh_ids_append(&tokens, ids, queue_bytes / sizeof *ids, error);
-    }
-    if (status == LH_OK && !lh_sampler_restore(g->sampler, state, number_bytes / sizeof *state, !g->keep_seed)) {
-        status = lh_fail(error, LH_E_FORMAT, "the saved generator's sampling state makes no sense");
-    }
-    if (status == LH_OK) {
-        lh_ids_free(&g->queue);
-        g->queue = tokens;
-        g->last = tokens.size > 0 ? tokens.data[tokens.size - 1] : LH_NO_TOKEN;
-    } else {
-        lh_ids_free(&tokens);
-    }
+    bool good =
+        bytes % sizeof *state == 0 && lh_sampler_restore(g->sampler, state, bytes / sizeof *state, !g->keep_seed);
     lh_heap_free(state);
-    lh_heap_free(ids);
-    return status;
+    if (!good) {
+        return lh_fail(error, LH_E_FORMAT, "the saved generator's sampling state makes no sense");
+    }
+    lh_ids_clear(&g->queue);
+    g->last = LH_NO_TOKEN;
+    return LH_OK;
 }
 
 lh_status lh_generator_restore(lh_generator *generator, const char *path, bool keep_seed, lh_error *error)

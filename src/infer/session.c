@@ -25,7 +25,8 @@ lh_status lh_session_create(lh_session **session, const lh_model *model, int64_t
         s->targets = lh_heap_alloc(sizeof *s->targets * cells);
         s->nll = lh_heap_alloc(sizeof *s->nll * cells);
         s->wide = lh_heap_alloc(sizeof *s->wide * (size_t)(lanes * model->config.vocab));
-        if (!s->segment || !s->piece || !s->targets || !s->nll || !s->wide) {
+        s->logits = lh_heap_alloc(sizeof *s->logits * (size_t)(lanes * model->config.vocab));
+        if (!s->segment || !s->piece || !s->targets || !s->nll || !s->wide || !s->logits) {
             status = lh_fail(error, LH_E_MEMORY, "no memory for a session of %lld documents", (long long)lanes);
         }
     }
@@ -48,6 +49,7 @@ void lh_session_free(lh_session *session)
         lh_heap_free(session->targets);
         lh_heap_free(session->nll);
         lh_heap_free(session->wide);
+        lh_heap_free(session->logits);
         lh_heap_free(session);
     }
 }
@@ -92,6 +94,7 @@ void lh_session_observe(lh_session *session, void (*observe)(void *user, const l
 lh_status lh_session_reset(lh_session *session, int64_t lane, lh_error *error)
 {
     lh_status status = lh_stream_reset(session->stream, session->context, lane, error);
+    session->known = session->known && status != LH_OK;
     lh_context_reset(session->context);
     return status;
 }
@@ -126,23 +129,26 @@ static void remember(lh_session *s, int64_t fill, int64_t count)
     }
 }
 
-static lh_status run_piece(lh_session *s, int64_t count, float *logits, lh_error *error)
+static lh_status run_piece(lh_session *s, int64_t count, bool want_logits, lh_error *error)
 {
     lh_forward forward;
     int64_t fill = s->stream->fill, lanes = s->stream->batch, vocab = s->model->config.vocab;
+    s->known = false;
     lh_model_forward(s->context, s->model, s->stream, s->piece, count, &forward);
-    if (logits && forward.hidden) {
+    if (want_logits && forward.hidden) {
         lh_tensor *last = lh_slice(s->context, forward.hidden, 1, count - 1, 1);
         lh_tensor *scores = lh_model_logits(s->context, s->model, lh_contiguous(s->context, last));
         if (scores) {
             lh_to_host(s->context, scores, s->wide);
             for (int64_t i = 0; i < lanes * vocab; i++) {
-                logits[i] = (float)s->wide[i];
+                s->logits[i] = (float)s->wide[i];
             }
         }
     }
     remember(s, fill, count);
-    return finish_call(s, error);
+    LH_TRY(finish_call(s, error));
+    s->known = want_logits;
+    return LH_OK;
 }
 
 /* The next segment of a model without memory starts with the end of the last one. */
@@ -150,14 +156,13 @@ static lh_status read_overlap(lh_session *s, lh_error *error)
 {
     int64_t segment = s->model->config.segment, position = s->stream->position;
     take_columns(s, s->segment, segment, segment - s->overlap, s->overlap, s->piece);
-    LH_TRY(run_piece(s, s->overlap, NULL, error));
+    LH_TRY(run_piece(s, s->overlap, false, error));
     s->stream->position = position;
     return LH_OK;
 }
 
-lh_status lh_session_feed(lh_session *session, const int32_t *tokens, int64_t count, float *logits, lh_error *error)
+static lh_status read_all(lh_session *s, const int32_t *tokens, int64_t count, bool want_logits, lh_error *error)
 {
-    lh_session *s = session;
     int64_t segment = s->model->config.segment;
     if (count < 1) {
         return lh_fail(error, LH_E_ARGUMENT, "nothing to read: %lld tokens", (long long)count);
@@ -169,9 +174,29 @@ lh_status lh_session_feed(lh_session *session, const int32_t *tokens, int64_t co
         int64_t room = segment - s->stream->fill, part = count - done < room ? count - done : room;
         take_columns(s, tokens, count, done, part, s->piece);
         done += part;
-        LH_TRY(run_piece(s, part, done == count ? logits : NULL, error));
+        LH_TRY(run_piece(s, part, want_logits && done == count, error));
     }
     return LH_OK;
+}
+
+lh_status lh_session_feed(lh_session *session, const int32_t *tokens, int64_t count, float *logits, lh_error *error)
+{
+    LH_TRY(read_all(session, tokens, count, logits != NULL, error));
+    if (logits) {
+        memcpy(logits, session->logits,
+               sizeof *logits * (size_t)(session->stream->batch * session->model->config.vocab));
+    }
+    return LH_OK;
+}
+
+lh_status lh_session_read(lh_session *session, const int32_t *tokens, int64_t count, lh_error *error)
+{
+    return read_all(session, tokens, count, true, error);
+}
+
+const float *lh_session_logits(const lh_session *session)
+{
+    return session->known ? session->logits : NULL;
 }
 
 lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
@@ -185,6 +210,7 @@ lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int
         lh_forward forward;
         take_columns(s, tokens, count, done, part, s->piece);
         take_columns(s, targets, count, done, part, s->targets);
+        s->known = false;
         lh_model_forward(s->context, s->model, s->stream, s->piece, part, &forward);
         (void)lh_model_loss(s->context, s->model, forward.hidden, s->targets, NULL, s->nll);
         remember(s, fill, part);
@@ -202,6 +228,9 @@ static lh_status copy_state(lh_session *to, const lh_session *from, lh_error *er
     size_t cells = (size_t)(from->stream->batch * from->model->config.segment);
     LH_TRY(lh_stream_copy(to->stream, from->stream, error));
     memcpy(to->segment, from->segment, sizeof *to->segment * cells);
+    memcpy(to->logits, from->logits,
+           sizeof *to->logits * (size_t)(from->stream->batch * from->model->config.vocab));
+    to->known = from->known;
     to->overlap = from->overlap;
     return LH_OK;
 }

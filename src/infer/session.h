@@ -29,6 +29,12 @@ lh_status lh_session_reset(lh_session *session, int64_t lane, lh_error *error);
 lh_status lh_session_feed(lh_session *session, const int32_t *tokens, int64_t count, float *logits,
                           lh_error *error);
 
+/* As lh_session_feed; the scores of what follows stay in the session. */
+lh_status lh_session_read(lh_session *session, const int32_t *tokens, int64_t count, lh_error *error);
+/* [lanes, vocab]: the scores of what follows the last token, if that was read by lh_session_read or by an
+ * lh_session_feed that asked for them, else NULL. They belong to the state: copies, marks and files have them. */
+const float *lh_session_logits(const lh_session *session);
+
 /* Reads tokens [lanes, count] and scores targets [lanes, count] (negative: not scored): nll[lanes, count] in nats,
  * 0 where nothing was scored. What is read and scored does not depend on how a document is cut into calls. */
 lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,

@@ -104,6 +104,16 @@ static lh_status configuration_fingerprint(const lh_model *model, char *text, si
     return LH_OK;
 }
 
+/* What follows the last token, where that is known. */
+static lh_safetensors_tensor logits_entry(const lh_session *s)
+{
+    return (lh_safetensors_tensor){.name = "logits",
+                                   .dtype = LH_SAFETENSORS_F32,
+                                   .ndim = 2,
+                                   .shape = {s->stream->batch, s->model->config.vocab},
+                                   .data = s->logits};
+}
+
 typedef struct save_visit {
     lh_checkpoint_writer *writer;
     copies copies;
@@ -133,6 +143,10 @@ static lh_status save_all(const lh_session *s, save_visit *v, const char *path, 
     LH_TRY(lh_checkpoint_add_text(v->writer, "weights", weights, error));
     LH_TRY(lh_checkpoint_add_text(v->writer, "configuration", configuration, error));
     LH_TRY(visit_state(s, save_tensor, v, error));
+    if (s->known) {
+        lh_safetensors_tensor logits = logits_entry(s);
+        LH_TRY(lh_checkpoint_add(v->writer, &logits, error));
+    }
     LH_TRY(lh_checkpoint_add_integer(v->writer, "lanes", s->stream->batch, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "fill", s->stream->fill, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "position", s->stream->position, error));
@@ -245,15 +259,28 @@ static lh_status read_tokens(const lh_session *s, const lh_checkpoint *file, con
     return LH_OK;
 }
 
+/* Into s->wide, which nothing else uses meanwhile. */
+static lh_status read_logits(const lh_session *s, const lh_checkpoint *file, bool *known, lh_error *error)
+{
+    const lh_safetensors *tensors = lh_checkpoint_file(file);
+    lh_safetensors_tensor logits = logits_entry(s);
+    *known = lh_safetensors_find(tensors, logits.name) != NULL;
+    return *known
+               ? lh_safetensors_load(tensors, logits.name, logits.dtype, logits.ndim, logits.shape, s->wide, error)
+               : LH_OK;
+}
+
 /* Everything is read and checked once before anything changes. */
 static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const char *path, int32_t *tokens,
                              lh_session_take take, void *user, lh_error *error)
 {
     session_place place = {0};
     restore_visit v = {.file = lh_checkpoint_file(file), .check_only = true};
+    bool known;
     LH_TRY(check_model(s, file, path, error));
     LH_TRY(read_place(s, file, path, &place, error));
     LH_TRY(read_tokens(s, file, path, tokens, error));
+    LH_TRY(read_logits(s, file, &known, error));
     LH_TRY(visit_state(s, restore_tensor, &v, error));
     if (take) {
         LH_TRY(take(user, file, error));
@@ -261,6 +288,8 @@ static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const cha
     v.check_only = false;
     LH_TRY(visit_state(s, restore_tensor, &v, error));
     memcpy(s->segment, tokens, sizeof *tokens * (size_t)(s->stream->batch * s->model->config.segment));
+    memcpy(s->logits, s->wide, sizeof *s->logits * (size_t)(s->stream->batch * s->model->config.vocab));
+    s->known = known;
     lh_session_set_overlap(s, place.overlap);
     s->stream->fill = place.fill;
     s->stream->position = place.position;

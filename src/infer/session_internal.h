@@ -14,7 +14,8 @@ struct lh_session {
     int32_t *targets; /* [lanes, segment] */
     double *nll;      /* [lanes, segment] */
     double *wide;     /* [lanes, vocab] */
-    bool without_memory;
+    float *logits;    /* [lanes, vocab]: of what follows the last token read, if `known` */
+    bool known, without_memory;
     lh_session *mark;
 };
 

@@ -23,8 +23,6 @@ typedef struct run {
     lh_training *training;
     lh_journal journal;
     lh_loss_meter meter;
-    lh_progress progress;
-    char note[160];          /* behind the progress line */
     int64_t last_iteration;  /* the budget in iterations; INT64_MAX: none but time */
     double base_seconds;     /* of earlier sessions */
     double started;          /* lh_now() when this session began */
@@ -41,11 +39,12 @@ static bool stopped(const run *r)
 
 static bool watch_preparation(void *data, const char *phase, uint64_t done, uint64_t total)
 {
-    run *r = data;
-    if (!r->progress.label || strcmp(r->progress.label, phase) != 0) {
-        lh_progress_start(&r->progress, phase, "B", total);
+    const run *r = data;
+    if (r->options->watch) {
+        lh_run_progress now = {.phase = phase, .done = done, .total = total, .unit = LH_UNIT_NATS};
+        now.seconds_left = now.loss = now.validation = NAN;
+        r->options->watch(r->options->user, &now);
     }
-    lh_progress_update(&r->progress, done, NULL);
     return !stopped(r);
 }
 
@@ -58,9 +57,6 @@ static lh_status open_corpus(run *r, const lh_train_config *config, lh_error *er
         return lh_fail(error, LH_E_MEMORY, "no memory to open %s", config->path);
     }
     lh_status status = lh_corpus_open(&r->corpus, config, cache, !r->folder.begun, watch_preparation, r, error);
-    if (status == LH_OK && r->progress.label) {
-        lh_progress_finish(&r->progress, NULL);
-    }
     lh_heap_free(cache);
     return status;
 }
@@ -190,19 +186,31 @@ static bool budget_spent(const run *r)
     return r->training->iteration >= r->last_iteration || (minutes > 0 && r->training->seconds >= 60 * minutes);
 }
 
-static void show(run *r)
+/* Tells the watcher where the run stands. */
+static void show(const run *r)
 {
     const lh_training *t = r->training;
-    char left[48] = "", duration[40];
-    if (t->config.minutes > 0) {
-        double seconds = 60 * t->config.minutes - t->seconds;
-        (void)snprintf(left, sizeof left, "  %s left",
-                       lh_format_duration(duration, sizeof duration, fmax(seconds, 0)));
+    const lh_train_config *c = &t->config;
+    int64_t step_tokens = lh_training_step_tokens(t);
+    bool timed = c->minutes > 0 || r->last_iteration == INT64_MAX;
+    if (!r->options->watch) {
+        return;
     }
-    double now = t->interval.tokens > 0 ? lh_loss_value(&r->meter, &t->interval) : t->marks.loss;
-    (void)snprintf(r->note, sizeof r->note, "step %lld  %.4g %s%s", (long long)t->iteration,
-                   isnan(t->marks.loss) ? now : t->marks.loss, lh_loss_unit_short(r->meter.unit), left);
-    lh_progress_update(&r->progress, (uint64_t)(t->iteration * lh_training_step_tokens(t)), r->note);
+    lh_run_progress now = {.phase = "train",
+                           .done = (uint64_t)(t->iteration * step_tokens),
+                           .total = timed ? 0 : (uint64_t)(r->last_iteration * step_tokens),
+                           .step = t->iteration,
+                           .tokens = t->tokens,
+                           .seconds = t->seconds,
+                           .seconds_left = c->minutes > 0 ? fmax(60 * c->minutes - t->seconds, 0) : NAN,
+                           .loss = t->marks.loss,
+                           .validation = t->marks.validation,
+                           .rate = t->marks.rate,
+                           .unit = r->meter.unit};
+    if (isnan(now.loss) && t->interval.tokens > 0) {
+        now.loss = lh_loss_value(&r->meter, &t->interval);
+    }
+    r->options->watch(r->options->user, &now);
 }
 
 static lh_status log_training(run *r, lh_error *error)
@@ -329,11 +337,8 @@ static lh_status finish(run *r, lh_error *error)
 static lh_status loop(run *r, lh_error *error)
 {
     lh_training *t = r->training;
-    uint64_t step_tokens = (uint64_t)lh_training_step_tokens(t);
-    bool timed = t->config.minutes > 0 || r->last_iteration == INT64_MAX;
-    lh_progress_start(&r->progress, "train", "tokens", timed ? 0 : (uint64_t)r->last_iteration * step_tokens);
     r->started = lh_now();
-    r->progress.started = r->started - r->base_seconds; /* so that the rate is that of all sessions */
+    show(r);
     /* A stop in the middle of an evaluation leaves it to be done now. */
     lh_status status = due(t->iteration, t->config.eval_every) ? evaluate(r, error) : LH_OK;
     while (status == LH_OK && !budget_spent(r) && !stopped(r)) {
@@ -391,7 +396,6 @@ lh_status lh_run_train(const lh_recipe *recipe, const lh_run_options *options, l
     lh_status status = open_run(r, &own);
     if (status == LH_OK) {
         status = loop(r, &own);
-        lh_progress_finish(&r->progress, r->note[0] ? r->note : NULL);
         /* The log tells how it ended; where it cannot, the message still reaches the caller. */
         (void)lh_journal_note(&r->journal, NULL, "step %lld: %s", (long long)r->training->iteration,
                               status == LH_OK ? "the run is complete" : own.message);

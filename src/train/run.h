@@ -13,10 +13,24 @@
 
 #include "train/keys.h"
 
+/* What a run is doing. Losses are in `unit`, NaN if there is none yet. */
+typedef struct lh_run_progress {
+    const char *phase;    /* "train", or what is being done to the text before: "prepare" and the like */
+    uint64_t done, total; /* tokens of training, or bytes of text; total 0: unknown */
+    int64_t step, tokens; /* iterations, and targets scored in them */
+    double seconds;       /* training time of all sessions */
+    double seconds_left;  /* of train.minutes; NaN: there is no such limit */
+    double loss;          /* of the last line of metrics, before the first one of what there is */
+    double validation;    /* at the last evaluation */
+    double rate;          /* learning rate of the last update */
+    lh_loss_unit unit;
+} lh_run_progress;
+
 typedef struct lh_run_options {
     const char *directory;
     bool must_exist;          /* go on with a run; never begin one */
     bool (*stop)(void *user); /* asked between steps: true saves and ends the run. May be NULL */
+    void (*watch)(void *user, const lh_run_progress *now); /* told at the start and after steps. May be NULL */
     void *user;
 } lh_run_options;
 
@@ -34,8 +48,8 @@ typedef struct lh_run_report {
 } lh_run_report;
 
 /* Begins the run of a resolved recipe, or goes on with the one in the folder, whose recipe must then be the same
- * (lh_train_recipe_same). Draws a progress line. LH_E_INTERRUPTED after a stop: everything is saved. LH_E_NUMERIC:
- * a NaN or infinity; the last checkpoint stands. */
+ * (lh_train_recipe_same). LH_E_INTERRUPTED after a stop: everything is saved. LH_E_NUMERIC: a NaN or infinity; the
+ * last checkpoint stands. */
 lh_status lh_run_train(const lh_recipe *recipe, const lh_run_options *options, lh_run_report *report,
                        lh_error *error);
 

@@ -142,6 +142,53 @@ static void saved_and_restored(void **state)
     scratch_remove(folder);
 }
 
+/* A generator goes on from what its session has read, and leaves it where it can go on by itself. */
+static void settled(void **state)
+{
+    (void)state;
+    enum { PROMPT = 100, TOKENS = 30 };
+    char prompt[PROMPT];
+    int32_t ids[PROMPT];
+    float logits[256];
+    double nll;
+    lh_error error = {0};
+    bool ended;
+    lh_string a = {0}, b = {0};
+    byte_model m = byte_model_create(small, LH_F32);
+    lh_generator_options o = plain();
+    o.sampling.repetition_penalty = 1.0; /* the second generator does not know what was read before */
+    byte_text(prompt, sizeof prompt, 5);
+    for (int i = 0; i < PROMPT; i++) {
+        ids[i] = (unsigned char)prompt[i];
+    }
+    writer w = writer_of(&m, &o), v = writer_of(&m, &o);
+    read_text(&w, prompt, sizeof prompt);
+    tiny_check(lh_session_read(v.session, ids, PROMPT, &error), &error);
+    assert_false(write_on(&w, TOKENS, &a));
+    for (int i = 0; i < TOKENS; i++) {
+        tiny_check(lh_generator_next(v.generator, &b, &ended, &error), &error);
+        tiny_check(lh_generator_settle(v.generator, &error), &error); /* as often as wanted */
+        assert_int_equal(lh_session_position(v.session), PROMPT + i + 1);
+    }
+    tiny_check(lh_generator_settle(w.generator, &error), &error);
+    assert_int_equal(a.size, b.size);
+    assert_memory_equal(a.data, b.data, a.size);
+    assert_int_equal(lh_session_position(w.session), PROMPT + TOKENS);
+    assert_memory_equal(lh_session_logits(w.session), lh_session_logits(v.session), sizeof logits);
+    /* After a score nothing is known of what comes next, until something is read. */
+    tiny_check(lh_session_score(w.session, ids, ids, 1, &nll, &error), &error);
+    assert_int_equal(lh_generator_next(w.generator, &a, &ended, &error), LH_E_ARGUMENT);
+    assert_non_null(strstr(error.message, "what comes next"));
+    read_text(&w, "x", 1);
+    error = (lh_error){0};
+    tiny_check(lh_generator_next(w.generator, &a, &ended, &error), &error);
+    writer_free(&w);
+    writer_free(&v);
+    lh_string_free(&a);
+    lh_string_free(&b);
+    byte_model_free(&m);
+}
+
 /* A model that writes "abcdefgh..." for ever: the next byte is the next letter. */
 static byte_model alphabet_model(void)
 {
@@ -339,9 +386,9 @@ static void models_from_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prompts_in_pieces), cmocka_unit_test(saved_and_restored), cmocka_unit_test(stop_texts),
-        cmocka_unit_test(whole_characters),  cmocka_unit_test(end_of_text),        cmocka_unit_test(refusals),
-        cmocka_unit_test(models_from_disk),
+        cmocka_unit_test(prompts_in_pieces), cmocka_unit_test(saved_and_restored), cmocka_unit_test(settled),
+        cmocka_unit_test(stop_texts),        cmocka_unit_test(whole_characters),   cmocka_unit_test(end_of_text),
+        cmocka_unit_test(refusals),          cmocka_unit_test(models_from_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -527,6 +527,53 @@ static void overlap_of_a_model_without_memory(void **state)
     lh_model_free(model);
 }
 
+/* What follows the last token is part of the state: copies, marks and files have it; scoring and clearing lose it.
+ */
+static void logits_are_kept(void **state)
+{
+    (void)state;
+    const char *arguments[] = {XL, "model.positions=relative", NULL};
+    const size_t bytes = sizeof(float) * LANES * VOCAB;
+    lh_error error = {0};
+    char folder[64], path[96];
+    int32_t tokens[LANES * 21];
+    float logits[LANES * VOCAB], other[LANES * VOCAB];
+    double nll[LANES];
+    lh_session *copy;
+    assert_int_equal(scratch_make(folder), 0);
+    (void)snprintf(path, sizeof path, "%s/s", folder);
+    lh_model *model = model_of(arguments);
+    lh_session *s = session_of(model, LANES);
+    text(tokens, LANES, 21, 8);
+    assert_null(lh_session_logits(s));
+    tiny_check(lh_session_feed(s, tokens, 20, NULL, &error), &error);
+    assert_null(lh_session_logits(s));
+    tiny_check(lh_session_feed(s, tokens, 1, logits, &error), &error);
+    assert_memory_equal(lh_session_logits(s), logits, bytes);
+    tiny_check(lh_session_mark(s, &error), &error);
+    tiny_check(lh_session_fork(&copy, s, &error), &error);
+    tiny_check(lh_session_save(s, path, &error), &error);
+    tiny_check(lh_session_read(s, tokens + 1, 1, &error), &error);
+    tiny_check(lh_session_feed(copy, tokens + 1, 1, other, &error), &error);
+    assert_memory_equal(lh_session_logits(s), other, bytes);
+    assert_memory_not_equal(other, logits, bytes);
+    tiny_check(lh_session_score(s, tokens, tokens, 1, nll, &error), &error);
+    assert_null(lh_session_logits(s));
+    tiny_check(lh_session_rewind(s, &error), &error);
+    assert_memory_equal(lh_session_logits(s), logits, bytes);
+    tiny_check(lh_session_restore(copy, path, &error), &error);
+    assert_memory_equal(lh_session_logits(copy), logits, bytes);
+    tiny_check(lh_session_reset(copy, -1, &error), &error);
+    assert_null(lh_session_logits(copy));
+    tiny_check(lh_session_save(copy, path, &error), &error);
+    tiny_check(lh_session_restore(s, path, &error), &error);
+    assert_null(lh_session_logits(s));
+    lh_session_free(copy);
+    lh_session_free(s);
+    lh_model_free(model);
+    scratch_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +586,7 @@ int main(void)
         cmocka_unit_test(groups_of_steps),
         cmocka_unit_test(impossible_steps),
         cmocka_unit_test(overlap_of_a_model_without_memory),
+        cmocka_unit_test(logits_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
