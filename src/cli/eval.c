@@ -51,9 +51,6 @@ static const lh_option options[] = {
     {0},
 };
 
-/* Seconds between two savings of an evaluation that can be resumed. */
-#define SAVE_SECONDS 60.0
-
 typedef struct task {
     const lh_command *command;
     lh_model *model;
@@ -195,7 +192,7 @@ static lh_status evaluate(task *t, lh_error *error)
     o->threads = (int)lh_command_integer(c, "threads");
     o->tally.position_bin = lh_command_integer(c, "position-bin");
     o->resume_path = lh_command_string(c, "resume");
-    o->save_seconds = SAVE_SECONDS;
+    o->save_seconds = LH_EVAL_SAVE_SECONDS;
     o->watch = watch_evaluation;
     o->watch_data = t;
     LH_TRY(lh_eval_options_complete(o, lh_command_string(c, "first"), t->model, t->tokenizer, t->corpus, error));
@@ -233,7 +230,7 @@ static lh_status print_result(const task *t, lh_error *error)
 static lh_status work(task *t, lh_error *error)
 {
     LH_TRY(choose_protocol(t, error));
-    LH_TRY(lh_cli_open_model(t->command, NULL, &t->model, &t->tokenizer, &t->step, error));
+    LH_TRY(lh_cli_open_model(t->command, &t->model, &t->tokenizer, &t->step, error));
     LH_TRY(open_corpus(t, error));
     LH_TRY(evaluate(t, error));
     return print_result(t, error);

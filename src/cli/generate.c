@@ -1,5 +1,3 @@
-#include "infer/generate.h"
-
 #include "base/memory.h"
 #include "base/progress.h"
 #include "cli/internal.h"
@@ -45,10 +43,9 @@ static const lh_option options[] = {
 
 typedef struct task {
     const lh_command *command;
-    lh_model *model;
-    lh_tokenizer *tokenizer;
-    lh_session *session;
-    lh_generator *generator;
+    longhand_model *model;
+    longhand_session *session;
+    longhand_generator *generator;
     bool json, echo, terminal;
     lh_string text;  /* everything written, for JSON */
     const char *why; /* it ended */
@@ -79,7 +76,7 @@ static lh_status read_piece(task *t, const char *bytes, size_t size, lh_error *e
     if (t->echo && !t->json) {
         put(t, bytes, size);
     }
-    return lh_generator_read(t->generator, bytes, size, error);
+    return longhand_generator_read(t->generator, bytes, size, error);
 }
 
 static uint64_t file_size(const char *path)
@@ -111,7 +108,8 @@ static lh_status read_file(task *t, const char *path, lh_error *error)
         }
         if (show) {
             char note[64];
-            (void)snprintf(note, sizeof note, "%lld tokens", (long long)lh_generator_tokens_read(t->generator));
+            (void)snprintf(note, sizeof note, "%lld tokens",
+                           (long long)longhand_generator_tokens_read(t->generator));
             lh_progress_update(&progress, lh_reader_consumed(reader), note);
         }
     }
@@ -138,57 +136,40 @@ static lh_status read_prompt(task *t, lh_error *error)
     return LH_OK;
 }
 
-static lh_status give(task *t, lh_string *piece, lh_error *error)
+static bool take(void *user, const longhand_piece *piece)
 {
+    task *t = user;
     if (t->json) {
-        lh_string_append(&t->text, piece->data ? piece->data : "", piece->size);
-        if (t->text.failed) {
-            return lh_fail(error, LH_E_MEMORY, "no memory for the text that is written");
-        }
-    } else if (piece->size > 0) {
-        put(t, piece->data, piece->size);
+        lh_string_append(&t->text, piece->text, piece->text_size);
+    } else {
+        put(t, piece->text, piece->text_size);
     }
-    lh_string_clear(piece);
-    return LH_OK;
+    return t->text.failed || lh_signals_pending();
 }
 
 static lh_status write_on(task *t, lh_error *error)
 {
-    lh_string piece = {0};
-    lh_status status = LH_OK;
-    bool ended = false;
+    bool ended;
     double start = lh_now();
-    int64_t tokens = lh_command_integer(t->command, "tokens");
-    t->why = "tokens";
-    for (int64_t i = 0; i < tokens && !ended && status == LH_OK && !lh_signals_pending(); i++) {
-        status = lh_generator_next(t->generator, &piece, &ended, error);
-        if (status == LH_OK) {
-            status = give(t, &piece, error);
-        }
-    }
-    t->why = ended ? "end" : lh_signals_pending() ? "interrupted" : t->why;
-    if (status == LH_OK) {
-        status = lh_generator_finish(t->generator, &piece, error);
-    }
-    if (status == LH_OK) {
-        status = give(t, &piece, error);
-    }
+    int64_t tokens = lh_signals_pending() ? 0 : lh_command_integer(t->command, "tokens");
+    LH_TRY(longhand_generator_write(t->generator, tokens, take, t, &ended, error));
+    t->why = ended ? "end" : lh_signals_pending() ? "interrupted" : "tokens";
     t->write_seconds = lh_now() - start;
-    lh_string_free(&piece);
-    return status;
+    return t->text.failed ? lh_fail(error, LH_E_MEMORY, "no memory for the text that is written") : LH_OK;
 }
 
 static lh_status print_json(const task *t, lh_error *error)
 {
     lh_string out = {0};
-    const lh_generator *g = t->generator;
-    int64_t read = lh_generator_tokens_read(g), written = lh_generator_tokens_written(g);
+    int64_t read = longhand_generator_tokens_read(t->generator);
+    int64_t written = longhand_generator_tokens_written(t->generator);
     lh_string_print(&out, "{\n  \"text\": ");
     lh_json_append_string(&out, t->text.data ? t->text.data : "", t->text.size);
     lh_string_print(&out, ",\n  \"ended_by\": \"%s\",\n  \"prompt_tokens\": %lld,\n  \"tokens\": %lld,\n", t->why,
                     (long long)read, (long long)written);
     lh_string_print(&out, "  \"position\": %lld,\n  \"state_bytes\": %lld,\n",
-                    (long long)lh_session_position(t->session), (long long)lh_session_state_bytes(t->session));
+                    (long long)longhand_session_position(t->session),
+                    (long long)longhand_session_state_bytes(t->session));
     lh_string_print(&out, "  \"read_seconds\": %.6f,\n  \"write_seconds\": %.6f\n}\n", t->read_seconds,
                     t->write_seconds);
     return lh_print_text(&out, error);
@@ -197,31 +178,47 @@ static lh_status print_json(const task *t, lh_error *error)
 static lh_status prepare(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
-    const char *stop = lh_command_string(c, "stop");
-    lh_generator_options o = {.sampling = {.temperature = lh_command_real(c, "temperature"),
-                                           .top_k = lh_command_integer(c, "top-k"),
-                                           .top_p = lh_command_real(c, "top-p"),
-                                           .min_p = lh_command_real(c, "min-p"),
-                                           .repetition_penalty = lh_command_real(c, "repetition-penalty"),
-                                           .repetition_window = lh_command_integer(c, "repetition-window"),
-                                           .seed = (uint64_t)lh_command_integer(c, "seed")},
-                              .stops = &stop,
-                              .stop_count = stop ? 1 : 0,
-                              .ignore_end = lh_command_flag(c, "ignore-end")};
+    const char *stop = lh_command_string(c, "stop"), *load = lh_command_string(c, "load-session");
+    longhand_generator_options o = {.size = sizeof o,
+                                    .temperature = lh_command_real(c, "temperature"),
+                                    .top_k = lh_command_integer(c, "top-k"),
+                                    .top_p = lh_command_real(c, "top-p"),
+                                    .min_p = lh_command_real(c, "min-p"),
+                                    .repetition_penalty = lh_command_real(c, "repetition-penalty"),
+                                    .repetition_window = lh_command_integer(c, "repetition-window"),
+                                    .seed = (uint64_t)lh_command_integer(c, "seed"),
+                                    .stops = &stop,
+                                    .stop_count = stop ? 1 : 0,
+                                    .ignore_end = lh_command_flag(c, "ignore-end")};
     if (lh_command_integer(c, "tokens") < 0) {
         return lh_fail(error, LH_E_ARGUMENT, "--tokens must not be negative");
     }
-    LH_TRY(lh_session_create(&t->session, t->model, 1, (int)lh_command_integer(c, "threads"), error));
+    LH_TRY(longhand_session_create(&t->session, t->model, 1, (int)lh_command_integer(c, "threads"), error));
     if (lh_command_given(c, "overlap")) {
-        lh_session_set_overlap(t->session, lh_command_integer(c, "overlap"));
+        LH_TRY(longhand_session_set_overlap(t->session, lh_command_integer(c, "overlap"), error));
     }
-    LH_TRY(lh_generator_create(&t->generator, t->session, t->tokenizer, &o, error));
-    const char *load = lh_command_string(c, "load-session");
-    return load ? lh_generator_restore(t->generator, load, lh_command_given(c, "seed"), error) : LH_OK;
+    LH_TRY(longhand_generator_create(&t->generator, t->session, &o, error));
+    return load ? longhand_generator_restore(t->generator, load, lh_command_given(c, "seed"), error) : LH_OK;
+}
+
+static lh_status open_model(task *t, lh_error *error)
+{
+    const char *decode = lh_command_string(t->command, "decode");
+    const char *stepped[3] = {"model.segment=1", NULL, NULL};
+    stepped[1] = strcmp(decode, "official_step") == 0 ? "memory.stepping=official" : "memory.stepping=aligned";
+    longhand_model_options o = {.size = sizeof o, .checkpoint = lh_command_string(t->command, "checkpoint")};
+    const char **overrides;
+    LH_TRY(lh_cli_overrides(t->command, strcmp(decode, "segment") == 0 ? NULL : stepped, &overrides,
+                            &o.override_count, error));
+    o.overrides = overrides;
+    lh_status status = longhand_model_open(&t->model, lh_command_operand(t->command, 0), &o, error);
+    lh_heap_free(overrides);
+    return status;
 }
 
 static lh_status work(task *t, lh_error *error)
 {
+    LH_TRY(open_model(t, error));
     LH_TRY(prepare(t, error));
     LH_TRY(read_prompt(t, error));
     LH_TRY(write_on(t, error));
@@ -232,7 +229,7 @@ static lh_status work(task *t, lh_error *error)
     }
     const char *save = lh_command_string(t->command, "save-session");
     if (save) {
-        LH_TRY(lh_generator_save(t->generator, save, error));
+        LH_TRY(longhand_generator_save(t->generator, save, error));
     }
     return lh_signals_pending()
                ? lh_fail(error, LH_E_INTERRUPTED, save ? "interrupted; the session is in %s" : "interrupted%s",
@@ -242,24 +239,16 @@ static lh_status work(task *t, lh_error *error)
 
 static lh_status run_generate(const lh_command *command, lh_error *error)
 {
-    const char *decode = lh_command_string(command, "decode");
-    const char *stepped[3] = {"model.segment=1", NULL, NULL};
-    stepped[1] = strcmp(decode, "official_step") == 0 ? "memory.stepping=official" : "memory.stepping=aligned";
     task t = {.command = command,
               .json = lh_command_flag(command, "json"),
               .echo = lh_command_flag(command, "echo"),
               .terminal = lh_cli_terminal()};
     lh_signals_install();
-    lh_status status = lh_cli_open_model(command, strcmp(decode, "segment") == 0 ? NULL : stepped, &t.model,
-                                         &t.tokenizer, NULL, error);
-    if (status == LH_OK) {
-        status = work(&t, error);
-    }
-    lh_generator_free(t.generator);
-    lh_session_free(t.session);
+    lh_status status = work(&t, error);
+    longhand_generator_free(t.generator);
+    longhand_session_free(t.session);
+    longhand_model_free(t.model);
     lh_string_free(&t.text);
-    lh_tokenizer_free(t.tokenizer);
-    lh_model_free(t.model);
     return status;
 }
 

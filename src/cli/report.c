@@ -142,7 +142,7 @@ static lh_status write_page(task *t, const char *data, lh_error *error)
 static lh_status work(task *t, lh_error *error)
 {
     const char *data = lh_command_string(t->command, "data");
-    LH_TRY(lh_cli_open_model(t->command, NULL, &t->model, &t->tokenizer, &t->step, error));
+    LH_TRY(lh_cli_open_model(t->command, &t->model, &t->tokenizer, &t->step, error));
     lh_signals_install();
     if (data) {
         LH_TRY(read_text(t, data, error));

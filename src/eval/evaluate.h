@@ -15,6 +15,9 @@ typedef enum lh_first_token {
     LH_FIRST_STARTED, /* it is predicted from a start token */
 } lh_first_token;
 
+/* The usual time between two savings of an evaluation that can be resumed. */
+#define LH_EVAL_SAVE_SECONDS 60.0
+
 typedef struct lh_eval_options {
     lh_protocol protocol;
     int64_t lanes; /* documents, lanes or windows side by side */

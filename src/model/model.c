@@ -338,7 +338,8 @@ static lh_status copy_recipe(lh_recipe **copy, const lh_recipe *recipe, int64_t 
         }
         line += length;
     }
-    lh_status status = lh_recipe_create(copy, lh_model_recipe_tables(), NULL, 0, error);
+    lh_status status = kept.failed ? lh_fail(error, LH_E_MEMORY, "no memory for the recipe")
+                                   : lh_recipe_create(copy, lh_model_recipe_tables(), NULL, 0, error);
     if (status == LH_OK) {
         status = lh_recipe_read_text(*copy, "model", kept.data ? kept.data : "", kept.size, error);
     }
