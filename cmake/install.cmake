@@ -1,4 +1,5 @@
-# What `make install` puts where: the command, both libraries, the header, longhand.pc, manual pages and completions.
+# What `make install` puts where: the command, both libraries, the header with examples, the Python package,
+# longhand.pc, manual pages and completions.
 
 install(TARGETS longhand longhand_static longhand_shared
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
@@ -6,6 +7,10 @@ install(TARGETS longhand longhand_static longhand_shared
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${CMAKE_SOURCE_DIR}/include/longhand.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+file(GLOB LH_EXAMPLES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
+install(FILES ${LH_EXAMPLES} DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/python/longhand DESTINATION ${CMAKE_INSTALL_DATADIR}/longhand/python
+  FILES_MATCHING PATTERN "*.py")
 
 # The prefix is found from where the file lies, so that the tree works wherever it is unpacked.
 file(RELATIVE_PATH LH_PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)

@@ -54,12 +54,16 @@ check "gcc links the static library" \
     $(pkg-config --static --libs longhand | sed 's/-llonghand//')
 equal "the program runs with the static library" "$("$scratch/program" 2>&1)" "$expected"
 
-# Only what the header declares may be visible in the shared library.
+# What the header declares must be visible in the shared library, and nothing else may.
 library=$(find "$tree" -name 'liblonghand.so')
-foreign=$(nm -D --defined-only "$library" | awk '$2 ~ /[TDBR]/ && $3 !~ /^lh_/ {print $3}' | head)
-equal "the shared library exports lh_ names only" "$foreign" ""
+foreign=$(nm -D --defined-only "$library" | awk '$2 ~ /[TDBR]/ && $3 !~ /^(longhand_|lh_status_name$|lh_version$)/ {print $3}' | head)
+equal "the shared library exports the public names only" "$foreign" ""
 undeclared=$(nm -D --defined-only "$library" | awk '$2 == "T" {print $3}' | while read -r name; do
     grep -qw "$name" "$root/include/longhand.h" || echo "$name"
 done | head)
 equal "every exported function is in longhand.h" "$undeclared" ""
+missing=$(grep -oE '^LH_API .*' "$root/include/longhand.h" | grep -oE '(longhand|lh)_[a-z_]+\(' | tr -d '(' | while read -r name; do
+    nm -D --defined-only "$library" | grep -qw "$name" || echo "$name"
+done)
+equal "every function of longhand.h is exported" "$missing" ""
 finish
