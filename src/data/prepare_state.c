@@ -70,7 +70,7 @@ static bool begins_with(const char *name, const char *beginning)
 /* "train-00000.lhs" (if `everything`), its parts, the state, and what a killed atomic write left behind. */
 static bool is_ours(const char *name, bool everything)
 {
-    static const char *const endings[] = {".lhs.part", ".lhs.docs", ".lhs.names", ".lhs"};
+    static const char *const endings[] = {".lhs.part", ".lhs.docs", ".lhs.names", ".lhs.answers", ".lhs"};
     if (begins_with(name, STATE_FILE) || begins_with(name, LH_DATASET_FILE ".tmp-") ||
         begins_with(name, "tokenizer.json.tmp-") || begins_with(name, "tokenizer_config.json.tmp-")) {
         return true;
@@ -81,7 +81,7 @@ static bool is_ours(const char *name, bool everything)
             continue;
         }
         size_t digits = strspn(name + size + 1, "0123456789");
-        for (int i = 0; digits >= 5 && i < (everything ? 4 : 3); i++) {
+        for (int i = 0; digits >= 5 && i < (everything ? 5 : 4); i++) {
             if (strcmp(name + size + 1 + digits, endings[i]) == 0) {
                 return true;
             }
