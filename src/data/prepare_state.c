@@ -4,9 +4,12 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <lzma.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define STATE_FILE "prepare.state"
@@ -119,4 +122,19 @@ lh_status lh_prepare_clean(const char *folder, bool everything, lh_error *error)
     }
     lh_name_list_free(names);
     return status;
+}
+
+lh_status lh_prepare_lock(const char *folder, int *lock, lh_error *error)
+{
+    LH_TRY(lh_directory_create(folder, error));
+    *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) {
+        return lh_fail_errno(error, "cannot open %s", folder);
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        (void)close(*lock);
+        *lock = -1;
+        return lh_fail(error, LH_E_CONFIG, "another process is preparing %s", folder);
+    }
+    return LH_OK;
 }

@@ -28,6 +28,7 @@ typedef struct lh_run_report {
     lh_loss_unit unit;
     double loss;       /* of the last steps */
     double validation; /* at the last evaluation */
+    double accuracy;   /* of answers, at the last evaluation of this session; NaN: the text has none */
     double best;       /* lowest validation value, and the step of its checkpoint; -1: none */
     int64_t best_step;
     bool resumed, finished, interrupted;
