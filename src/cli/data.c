@@ -91,6 +91,20 @@ static void add_published(lh_string *out, const lh_dataset *dataset, const lh_sp
     lh_string_print(out, "(%s): this is %s\n", published->source, full ? "the full split" : "a subset");
 }
 
+static void add_answers(lh_string *out, const lh_dataset *dataset)
+{
+    const char *before = "\nanswers: ";
+    for (int i = 0; i < LH_SPLITS; i++) {
+        const lh_split *split = &dataset->splits[i];
+        char text[40];
+        if (split->answered) {
+            lh_string_print(out, "%s%s of %s", before, grouped(text, split->answers), split->name);
+            before = ", ";
+        }
+    }
+    lh_string_print(out, "%s", *before == ',' ? "; only these are scored\n" : "");
+}
+
 void lh_describe_dataset(lh_string *out, const lh_dataset *dataset)
 {
     const lh_dataset_facts *facts = &dataset->facts;
@@ -99,6 +113,10 @@ void lh_describe_dataset(lh_string *out, const lh_dataset *dataset)
     lh_string_print(out, "tokenizer  %s, %" PRIu64 " ids, fingerprint %016" PRIx64 "%s%s\n", facts->tokenizer_kind,
                     facts->vocab_size, facts->fingerprint, facts->line_feeds_dropped ? ", line feeds dropped" : "",
                     facts->documents_ended ? ", end-of-text token behind every document" : "");
+    if (*facts->task) {
+        lh_string_print(out, "task       %s, %s, seed %" PRIu64 ", guessing is right %.4g%% of the time\n",
+                        facts->task, facts->task_options, facts->task_seed, 100 * facts->chance);
+    }
     lh_string_print(out, "\n%-12s%12s%18s%17s%18s%18s%12s%12s\n", "split", "documents", "tokens", "words", "bytes",
                     "characters", "bytes/word", "tokens/word");
     uint64_t documents = 0, tokens = 0;
@@ -119,6 +137,7 @@ void lh_describe_dataset(lh_string *out, const lh_dataset *dataset)
     if (splits > 1) {
         add_row(out, "all", documents, tokens, &totals);
     }
+    add_answers(out, dataset);
     if (totals.invalid > 0) {
         lh_string_print(out, "\n%" PRIu64 " bytes are not UTF-8\n", totals.invalid);
     }

@@ -85,6 +85,20 @@ static bool wants_documents(const lh_command *command, const lh_split *only, con
     return lh_command_flag(command, "documents") && (!only || only == split);
 }
 
+static void add_task(lh_string *out, const lh_dataset_facts *facts)
+{
+    char chance[LH_JSON_REAL_SIZE];
+    if (!*facts->task) {
+        return;
+    }
+    lh_string_print(out, "  \"task\": {\"name\": ");
+    lh_json_append_string(out, facts->task, strlen(facts->task));
+    lh_string_print(out, ", \"options\": ");
+    lh_json_append_string(out, facts->task_options, strlen(facts->task_options));
+    lh_string_print(out, ", \"seed\": %" PRIu64 ", \"chance\": %s},\n", facts->task_seed,
+                    lh_json_format_real(chance, facts->chance));
+}
+
 static void write_json(lh_string *out, const lh_dataset *dataset, const lh_command *command, const lh_split *only)
 {
     const lh_dataset_facts *facts = &dataset->facts;
@@ -99,8 +113,10 @@ static void write_json(lh_string *out, const lh_dataset *dataset, const lh_comma
                     facts->documents_ended ? "true" : "false", facts->empty_documents);
     lh_string_print(out,
                     "  \"tokenizer\": {\"kind\": \"%s\", \"vocabulary\": %" PRIu64
-                    ", \"fingerprint\": \"%016" PRIx64 "\"},\n  \"splits\": {",
+                    ", \"fingerprint\": \"%016" PRIx64 "\"},\n",
                     facts->tokenizer_kind, facts->vocab_size, facts->fingerprint);
+    add_task(out, facts);
+    lh_string_print(out, "  \"splits\": {");
     bool first = true;
     for (int i = 0; i < LH_SPLITS; i++) {
         const lh_split *split = &dataset->splits[i];
@@ -110,6 +126,9 @@ static void write_json(lh_string *out, const lh_dataset *dataset, const lh_comma
         lh_string_print(out, "%s\n    \"%s\": {\n      \"shards\": %zu, \"documents\": %" PRIu64 ", ",
                         first ? "" : ",", split->name, split->part_count, split->documents);
         add_totals(out, split->tokens, &split->totals);
+        if (split->answered) {
+            lh_string_print(out, ", \"answers\": %" PRIu64, split->answers);
+        }
         add_published(out, dataset, split);
         if (wants_documents(command, only, split)) {
             add_documents(out, split);

@@ -18,7 +18,8 @@ static const lh_option options[] = {
      "Text or a prepared data set (default: what the run was trained on)", NULL},
     {"split", 0, LH_OPTION_STRING, "NAME", NULL,
      "train, validation or test (default: test of what has splits, else all of the text)", NULL},
-    {"protocol", 'p', LH_OPTION_STRING, "NAME", "stream", "What is scored behind which context",
+    {"protocol", 'p', LH_OPTION_STRING, "NAME", NULL,
+     "What is scored behind which context (default: stream; for tasks of data make: book)",
      "stream|book|trunc|pack|slide|overlap|chunkmean|line|P-stream|P-book|P-trunc|P-pack|P-slide|P-overlap|"
      "P-chunkmean|P-line"},
     {"window", 'w', LH_OPTION_INTEGER, "W", "0", "Tokens of a window; 0: the protocol's usual size", NULL},
@@ -31,6 +32,8 @@ static const lh_option options[] = {
      "Tokens that nothing precedes: charge ln(vocabulary), skip, or predict them from the end-of-text token "
      "(default: charge; start for pack)",
      "charge|skip|start"},
+    {"score", 0, LH_OPTION_STRING, "WHAT", "answers",
+     "Of data that says which tokens are answers: those, or all tokens", "answers|all"},
     {"limit-tokens", 0, LH_OPTION_INTEGER, "N", "0", "Only the first N tokens; 0: all", NULL},
     {"warm-start", 0, LH_OPTION_FLAG, NULL, NULL, "Also give the loss over tokens that full memories stand behind",
      NULL},
@@ -86,6 +89,12 @@ static bool watch_evaluation(void *user, const lh_tally *tally, uint64_t done, u
     if (!t->started) {
         lh_progress_start(&t->progress, "eval", "tokens", total);
         t->started = true;
+    }
+    if (tally->options.answers) {
+        (void)snprintf(note, sizeof note, "accuracy %.4f",
+                       tally->all.tokens ? (double)tally->all.right / (double)tally->all.tokens : 0.0);
+        lh_progress_update(&t->progress, done, note);
+        return !lh_signals_pending();
     }
     (void)snprintf(note, sizeof note, "%.4f bpb",
                    tally->all.bytes ? tally->all.nats / log(2.0) / (double)tally->all.bytes : 0.0);
@@ -157,7 +166,8 @@ static lh_status choose_protocol(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
     lh_protocol *p = &t->options.protocol;
-    LH_TRY(lh_protocol_find(lh_command_string(c, "protocol"), &p->kind, error));
+    const char *name = lh_command_string(c, "protocol");
+    LH_TRY(lh_protocol_find(name ? name : "stream", &p->kind, error));
     p->window = lh_command_integer(c, "window");
     p->stride = lh_command_integer(c, "stride");
     p->length = lh_command_integer(c, "length");
@@ -184,10 +194,20 @@ static lh_status count_frequencies(task *t, lh_error *error)
     return lh_eval_count_tokens(path, t->tokenizer, t->counts, vocab, error);
 }
 
+/* The task whose data this is, or "". */
+static const char *corpus_task(const lh_eval_corpus *corpus)
+{
+    return corpus->dataset ? corpus->dataset->facts.task : "";
+}
+
 static lh_status evaluate(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
     lh_eval_options *o = &t->options;
+    o->every_target = strcmp(lh_command_string(c, "score"), "all") == 0;
+    if (!lh_command_given(c, "protocol") && *corpus_task(t->corpus)) {
+        o->protocol.kind = LH_PROTOCOL_BOOK; /* the rows of a task have nothing to do with each other */
+    }
     o->lanes = lh_command_integer(c, "lanes");
     o->threads = (int)lh_command_integer(c, "threads");
     o->tally.position_bin = lh_command_integer(c, "position-bin");

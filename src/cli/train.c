@@ -30,7 +30,7 @@ static void show(void *user, const lh_run_progress *now)
 {
     display *d = user;
     bool training = strcmp(now->phase, "train") == 0;
-    char left[48] = "", duration[40];
+    char left[48] = "", duration[40], accuracy[40] = "";
     if (!d->progress.label || strcmp(d->progress.label, now->phase) != 0) {
         if (d->progress.label) {
             lh_progress_finish(&d->progress, NULL);
@@ -42,9 +42,12 @@ static void show(void *user, const lh_run_progress *now)
         (void)snprintf(left, sizeof left, "  %s left",
                        lh_format_duration(duration, sizeof duration, now->seconds_left));
     }
+    if (training && isfinite(now->accuracy)) {
+        (void)snprintf(accuracy, sizeof accuracy, "  accuracy %.4g", now->accuracy);
+    }
     if (isfinite(now->loss)) {
-        (void)snprintf(d->note, sizeof d->note, "step %lld  %.4g %s%s", (long long)now->step, now->loss,
-                       lh_loss_unit_short(now->unit), left);
+        (void)snprintf(d->note, sizeof d->note, "step %lld  %.4g %s%s%s", (long long)now->step, now->loss,
+                       lh_loss_unit_short(now->unit), accuracy, left);
     }
     lh_progress_update(&d->progress, now->done, d->note[0] ? d->note : NULL);
 }
@@ -63,12 +66,12 @@ static json_t *number(double value)
 static lh_status print_json(const lh_run_report *r, const char *directory, lh_error *error)
 {
     json_t *root =
-        json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "run", directory, "finished",
-                  r->finished, "resumed", r->resumed, "step", (json_int_t)r->step, "tokens", (json_int_t)r->tokens,
-                  "parameters", (json_int_t)r->parameters, "seconds", number(r->seconds), "tokens_per_second",
-                  number(r->tokens_per_second), "unit", lh_loss_unit_name(r->unit), "loss", number(r->loss),
-                  "validation", number(r->validation), "best", number(r->best), "best_step",
-                  r->best_step >= 0 ? json_integer(r->best_step) : json_null());
+        json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "run", directory,
+                  "finished", r->finished, "resumed", r->resumed, "step", (json_int_t)r->step, "tokens",
+                  (json_int_t)r->tokens, "parameters", (json_int_t)r->parameters, "seconds", number(r->seconds),
+                  "tokens_per_second", number(r->tokens_per_second), "unit", lh_loss_unit_name(r->unit), "loss",
+                  number(r->loss), "validation", number(r->validation), "accuracy", number(r->accuracy), "best",
+                  number(r->best), "best_step", r->best_step >= 0 ? json_integer(r->best_step) : json_null());
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     lh_status status = text ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory for the summary");
     if (text) {
@@ -92,6 +95,9 @@ static void print_summary(const lh_run_report *r, const char *directory)
     (void)printf("\n  train %.4g %s", r->loss, unit);
     if (isfinite(r->validation)) {
         (void)printf(", validation %.4g %s", r->validation, unit);
+    }
+    if (isfinite(r->accuracy)) {
+        (void)printf(", accuracy %.4g", r->accuracy);
     }
     if (r->best_step >= 0) {
         (void)printf(", best %.4g %s at step %lld", r->best, unit, (long long)r->best_step);

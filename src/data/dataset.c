@@ -41,7 +41,8 @@ static void add_totals(lh_string *out, const char *indent, uint64_t documents, u
 static lh_status add_split(lh_string *out, const char *folder, int split, uint32_t count, lh_error *error)
 {
     lh_string shards = {0};
-    uint64_t documents = 0, tokens = 0;
+    uint64_t documents = 0, tokens = 0, answers = 0;
+    bool answered = false;
     lh_text_totals totals = {0};
     lh_status status = LH_OK;
     for (uint32_t i = 0; status == LH_OK && i < count; i++) {
@@ -53,6 +54,8 @@ static lh_status add_split(lh_string *out, const char *folder, int split, uint32
         if (status == LH_OK) {
             documents += shard.header.document_count;
             tokens += shard.header.token_count;
+            answered = shard.answers != NULL;
+            answers += answered ? shard.header.answer_count : 0;
             lh_text_totals_add(&totals, &shard.header.totals);
             lh_string_print(&shards,
                             "%s        {\"file\": \"%s\", \"documents\": %" PRIu64 ", \"tokens\": %" PRIu64
@@ -65,6 +68,9 @@ static lh_status add_split(lh_string *out, const char *folder, int split, uint32
     }
     lh_string_print(out, "    \"%s\": {\n", lh_split_name(split));
     add_totals(out, "      ", documents, tokens, &totals);
+    if (answered) {
+        lh_string_print(out, "      \"answers\": %" PRIu64 ",\n", answers);
+    }
     lh_string_print(out, "      \"shards\": [\n%s\n      ]\n    }", shards.data ? shards.data : "");
     out->failed = out->failed || shards.failed;
     lh_string_free(&shards);
@@ -81,6 +87,14 @@ static void add_facts(lh_string *out, const char *source, const lh_dataset_facts
                     facts->line_feeds_dropped ? "dropped" : "kept", facts->documents_ended ? "token" : "none");
     lh_string_print(out, "  \"empty_documents\": %" PRIu64 ",\n  \"identity\": \"%016" PRIx64 "\",\n",
                     facts->empty_documents, facts->identity);
+    if (*facts->task) {
+        char chance[LH_JSON_REAL_SIZE];
+        lh_string_print(out,
+                        "  \"task\": {\n    \"name\": \"%s\",\n    \"options\": \"%s\",\n    \"seed\": %" PRIu64
+                        ",\n    \"chance\": %s\n  },\n",
+                        facts->task, facts->task_options, facts->task_seed,
+                        lh_json_format_real(chance, facts->chance));
+    }
     lh_string_print(out,
                     "  \"tokenizer\": {\n    \"kind\": \"%s\",\n    \"file\": \"%s\",\n    \"vocabulary\": %" PRIu64
                     ",\n    \"fingerprint\": \"%016" PRIx64 "\"\n  },\n  \"splits\": {\n",
@@ -164,6 +178,19 @@ static lh_status read_tokenizer(lh_dataset_facts *facts, const lh_json *root, lh
     return read_hex(&object, "fingerprint", &facts->fingerprint, error);
 }
 
+static lh_status read_task(lh_dataset_facts *facts, const lh_json *root, lh_error *error)
+{
+    lh_json object;
+    if (!lh_json_has(root, "task")) {
+        return LH_OK;
+    }
+    LH_TRY(lh_json_object(root, "task", &object, error));
+    LH_TRY(read_name(&object, "name", facts->task, sizeof facts->task, error));
+    LH_TRY(read_name(&object, "options", facts->task_options, sizeof facts->task_options, error));
+    LH_TRY(read_count(&object, "seed", &facts->task_seed, error));
+    return lh_json_real(&object, "chance", 0, 1, &facts->chance, error);
+}
+
 static lh_status read_facts(lh_dataset *dataset, const lh_json *root, lh_error *error)
 {
     lh_dataset_facts *facts = &dataset->facts;
@@ -187,6 +214,7 @@ static lh_status read_facts(lh_dataset *dataset, const lh_json *root, lh_error *
     facts->documents_ended = strcmp(text, "token") == 0;
     LH_TRY(read_count(root, "empty_documents", &facts->empty_documents, error));
     LH_TRY(read_hex(root, "identity", &facts->identity, error));
+    LH_TRY(read_task(facts, root, error));
     return read_tokenizer(facts, root, error);
 }
 
@@ -236,7 +264,7 @@ static lh_status open_split(lh_dataset *dataset, int index, const lh_json *split
     const char *name = lh_split_name(index);
     lh_split *split = &dataset->splits[index];
     lh_json object, shards;
-    uint64_t tokens = 0;
+    uint64_t tokens = 0, answers = 0;
     if (!lh_json_has(splits, name)) {
         return LH_OK;
     }
@@ -256,7 +284,11 @@ static lh_status open_split(lh_dataset *dataset, int index, const lh_json *split
     LH_TRY(status);
     LH_TRY(check_shards(split, &shards, error));
     LH_TRY(read_count(&object, "tokens", &tokens, error));
-    if (tokens != split->tokens || split->fingerprint != dataset->facts.fingerprint ||
+    if (lh_json_has(&object, "answers")) {
+        LH_TRY(read_count(&object, "answers", &answers, error));
+    }
+    if (tokens != split->tokens || answers != split->answers ||
+        lh_json_has(&object, "answers") != split->answered || split->fingerprint != dataset->facts.fingerprint ||
         split->vocab_size != dataset->facts.vocab_size) {
         return lh_fail(error, LH_E_FORMAT, "the shards of the split %s in %s do not fit its %s", name,
                        dataset->path, LH_DATASET_FILE);

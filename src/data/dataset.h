@@ -22,7 +22,11 @@ typedef struct lh_dataset_facts {
     bool line_feeds_dropped;  /* enwik8 without line feeds */
     bool documents_ended;     /* the end-of-text token follows every document */
     uint64_t empty_documents; /* left out */
-    uint64_t identity;        /* hash of the options and the input's names and sizes */
+    char task[24];            /* "recall"; empty for text */
+    char task_options[200];   /* "pairs=8 queries=0 ..." */
+    uint64_t task_seed;
+    double chance;     /* accuracy of guessing an answer of the task */
+    uint64_t identity; /* hash of the options and the input's names and sizes */
 } lh_dataset_facts;
 
 typedef struct lh_dataset {

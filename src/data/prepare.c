@@ -6,11 +6,8 @@
 #include "data/prepare_state.h"
 #include "text/train.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <lzma.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define DEFAULT_SHARD_BYTES ((uint64_t)1 << 30)
@@ -545,28 +542,12 @@ static lh_status run(preparation *work, lh_error *error)
     return write_dataset(work, error);
 }
 
-/* One process at a time works on a folder. */
-static lh_status lock_folder(const char *folder, int *lock, lh_error *error)
-{
-    LH_TRY(lh_directory_create(folder, error));
-    *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*lock < 0) {
-        return lh_fail_errno(error, "cannot open %s", folder);
-    }
-    if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        (void)close(*lock);
-        *lock = -1;
-        return lh_fail(error, LH_E_CONFIG, "another process is preparing %s", folder);
-    }
-    return LH_OK;
-}
-
 lh_status lh_prepare(const char *source, const char *folder, const lh_prepare_options *options,
                      lh_prepare_report *report, lh_error *error)
 {
     *report = (lh_prepare_report){0};
     int lock = -1;
-    LH_TRY(lock_folder(folder, &lock, error));
+    LH_TRY(lh_prepare_lock(folder, &lock, error));
     preparation work = {.source = source, .folder = folder, .options = options, .report = report};
     lh_status status = run(&work, error);
     if (status == LH_OK && report->notes.failed) {

@@ -4,9 +4,12 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <lzma.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define STATE_FILE "prepare.state"
@@ -70,7 +73,7 @@ static bool begins_with(const char *name, const char *beginning)
 /* "train-00000.lhs" (if `everything`), its parts, the state, and what a killed atomic write left behind. */
 static bool is_ours(const char *name, bool everything)
 {
-    static const char *const endings[] = {".lhs.part", ".lhs.docs", ".lhs.names", ".lhs"};
+    static const char *const endings[] = {".lhs.part", ".lhs.docs", ".lhs.names", ".lhs.answers", ".lhs"};
     if (begins_with(name, STATE_FILE) || begins_with(name, LH_DATASET_FILE ".tmp-") ||
         begins_with(name, "tokenizer.json.tmp-") || begins_with(name, "tokenizer_config.json.tmp-")) {
         return true;
@@ -81,7 +84,7 @@ static bool is_ours(const char *name, bool everything)
             continue;
         }
         size_t digits = strspn(name + size + 1, "0123456789");
-        for (int i = 0; digits >= 5 && i < (everything ? 4 : 3); i++) {
+        for (int i = 0; digits >= 5 && i < (everything ? 5 : 4); i++) {
             if (strcmp(name + size + 1 + digits, endings[i]) == 0) {
                 return true;
             }
@@ -119,4 +122,19 @@ lh_status lh_prepare_clean(const char *folder, bool everything, lh_error *error)
     }
     lh_name_list_free(names);
     return status;
+}
+
+lh_status lh_prepare_lock(const char *folder, int *lock, lh_error *error)
+{
+    LH_TRY(lh_directory_create(folder, error));
+    *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) {
+        return lh_fail_errno(error, "cannot open %s", folder);
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        (void)close(*lock);
+        *lock = -1;
+        return lh_fail(error, LH_E_CONFIG, "another process is preparing %s", folder);
+    }
+    return LH_OK;
 }

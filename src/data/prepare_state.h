@@ -25,6 +25,10 @@ lh_status lh_prepare_state_load(const char *folder, uint64_t identity, lh_prepar
                                 lh_error *error);
 lh_status lh_prepare_state_save(const char *folder, lh_prepare_state *state, lh_error *error);
 
+/* Makes the folder if it is not there and keeps other processes from working on it until *lock, a file descriptor,
+ * is closed. LH_E_CONFIG if one does already. */
+lh_status lh_prepare_lock(const char *folder, int *lock, lh_error *error);
+
 /* Removes what an earlier preparation left in a folder: the parts of shards, the state, what a killed write left;
  * with `everything` also dataset.json and the shards. All other files stay. */
 lh_status lh_prepare_clean(const char *folder, bool everything, lh_error *error);

@@ -31,12 +31,22 @@ static lh_status check_identity(const lh_shard_header *header, const char *path,
     if (checksum != header->header_checksum) {
         return lh_fail(error, LH_E_FORMAT, "%s is damaged: the checksum of its header does not fit", path);
     }
-    if (header->version != LH_SHARD_VERSION || header->endian_mark != ENDIAN_MARK) {
+    bool known = header->version == LH_SHARD_VERSION || header->version == LH_SHARD_VERSION_ANSWERS;
+    if (!known || header->endian_mark != ENDIAN_MARK) {
         return lh_fail(error, LH_E_UNSUPPORTED,
-                       "%s has version %u of the shard format, this program reads version %u", path,
-                       header->version, LH_SHARD_VERSION);
+                       "%s has version %u of the shard format, this program reads versions %u and %u", path,
+                       header->version, LH_SHARD_VERSION, LH_SHARD_VERSION_ANSWERS);
     }
     return LH_OK;
+}
+
+/* The answers lie behind the names, which end at `end`, and are the last part. */
+static bool answers_fit(const lh_shard_header *header, uint64_t end, uint64_t file_bytes)
+{
+    uint64_t bytes = header->token_count * sizeof(uint32_t); /* the count is below the file's size */
+    return file_bytes <= UINT64_MAX / 8 && header->answer_offset == (end + 63) / 64 * 64 &&
+           header->answer_offset <= file_bytes && bytes == file_bytes - header->answer_offset &&
+           header->answer_count <= header->token_count;
 }
 
 /* Every bound follows from the parts lying one after another in the file, without gaps but for the alignment. */
@@ -63,7 +73,10 @@ static lh_status check_layout(const lh_shard_header *header, uint64_t file_bytes
     }
     if (fits) {
         uint64_t end = header->document_offset + header->document_count * sizeof(lh_shard_document);
-        fits = header->name_offset == end && header->name_bytes == file_bytes - end;
+        fits = header->name_offset == end && header->name_bytes <= file_bytes - end;
+        end += fits ? header->name_bytes : 0;
+        fits = fits &&
+               (header->version == LH_SHARD_VERSION ? end == file_bytes : answers_fit(header, end, file_bytes));
     }
     if (!fits) {
         return lh_fail(error, LH_E_FORMAT,
@@ -117,6 +130,9 @@ static lh_status check_shard(lh_shard *shard, const char *path, lh_error *error)
     shard->tokens = shard->mapping.data + shard->header.token_offset;
     shard->documents = (const void *)(shard->mapping.data + shard->header.document_offset);
     shard->names = (const char *)shard->mapping.data + shard->header.name_offset;
+    if (shard->header.version == LH_SHARD_VERSION_ANSWERS) {
+        shard->answers = (const void *)(shard->mapping.data + shard->header.answer_offset);
+    }
     return check_documents(shard, error);
 }
 
@@ -175,6 +191,32 @@ static uint32_t greatest_token(const lh_shard *shard)
     return greatest;
 }
 
+static lh_status verify_answers(const lh_shard *shard, lh_error *error)
+{
+    const lh_shard_header *header = &shard->header;
+    uint64_t bytes = header->token_count * sizeof *shard->answers, answers = 0;
+    if (lzma_crc64((const uint8_t *)shard->answers, bytes, 0) != header->answer_checksum) {
+        return lh_fail(error, LH_E_FORMAT, "%s is damaged: the checksum of its answers does not fit", shard->path);
+    }
+    for (uint64_t i = 0; i < header->document_count; i++) {
+        const lh_shard_document *document = &shard->documents[i];
+        for (uint64_t place = 0; place < document->tokens; place++) {
+            uint32_t answer = shard->answers[document->start + place];
+            answers += answer != 0;
+            if (answer != LH_ANSWER && answer > place) {
+                return lh_fail(error, LH_E_FORMAT,
+                               "%s is damaged: token %llu of document %llu repeats what would stand before it",
+                               shard->path, (unsigned long long)place, (unsigned long long)i);
+            }
+        }
+    }
+    if (answers != header->answer_count) {
+        return lh_fail(error, LH_E_FORMAT, "%s is damaged: it has %llu answers, its header says %llu", shard->path,
+                       (unsigned long long)answers, (unsigned long long)header->answer_count);
+    }
+    return LH_OK;
+}
+
 lh_status lh_shard_verify(const lh_shard *shard, lh_error *error)
 {
     const lh_shard_header *header = &shard->header;
@@ -185,5 +227,5 @@ lh_status lh_shard_verify(const lh_shard *shard, lh_error *error)
         return lh_fail(error, LH_E_FORMAT, "%s is damaged: it holds the token %u, its vocabulary has %llu",
                        shard->path, greatest_token(shard), (unsigned long long)header->vocab_size);
     }
-    return LH_OK;
+    return shard->answers ? verify_answers(shard, error) : LH_OK;
 }

@@ -121,6 +121,28 @@ lh_status lh_shard_writer_ids(lh_shard_writer *writer, const int32_t *ids, size_
     return LH_OK;
 }
 
+lh_status lh_shard_writer_answers(lh_shard_writer *writer, const int32_t *ids, const uint32_t *answers,
+                                  size_t count, lh_error *error)
+{
+    size_t bytes;
+    if (!writer->answers) {
+        LH_TRY(open_part(&writer->answers, writer->path, ".answers", 0, error));
+    }
+    if (lh_size_multiply(count, sizeof *answers, &bytes)) {
+        return lh_fail(error, LH_E_INTERNAL, "%zu answers are too many at once", count);
+    }
+    LH_TRY(lh_shard_writer_ids(writer, ids, count, error));
+    if (bytes > 0 && fwrite(answers, 1, bytes, writer->answers) != bytes) {
+        return fail_write(writer, ".answers", error);
+    }
+    writer->answer_checksum = lzma_crc64((const uint8_t *)answers, bytes, writer->answer_checksum);
+    writer->answered += count;
+    for (size_t i = 0; i < count; i++) {
+        writer->answer_count += answers[i] != 0;
+    }
+    return LH_OK;
+}
+
 lh_status lh_shard_writer_end_document(lh_shard_writer *writer, const char *name, const char *label,
                                        const lh_text_totals *totals, lh_error *error)
 {
@@ -164,8 +186,9 @@ static lh_status sync_part(const lh_shard_writer *writer, FILE *stream, const ch
 
 lh_status lh_shard_writer_sync(lh_shard_writer *writer, lh_shard_progress *progress, lh_error *error)
 {
-    if (writer->document_start != writer->done.tokens) {
-        return lh_fail(error, LH_E_INTERNAL, "%s was to be synced in the middle of a document", writer->path);
+    if (writer->document_start != writer->done.tokens || writer->answers) {
+        return lh_fail(error, LH_E_INTERNAL, "%s was to be synced in the middle of a document, or with answers",
+                       writer->path);
     }
     LH_TRY(sync_part(writer, writer->part, ".part", error));
     LH_TRY(sync_part(writer, writer->docs, ".docs", error));
@@ -213,20 +236,40 @@ static lh_shard_header make_header(const lh_shard_writer *writer)
     header.document_offset = (header.token_offset + done->tokens * writer->width + 63) / 64 * 64;
     header.name_offset = header.document_offset + done->documents * sizeof(lh_shard_document);
     header.file_bytes = header.name_offset + header.name_bytes;
+    if (writer->answers) {
+        header.version = LH_SHARD_VERSION_ANSWERS;
+        header.answer_offset = (header.file_bytes + 63) / 64 * 64;
+        header.answer_count = writer->answer_count;
+        header.answer_checksum = writer->answer_checksum;
+        header.file_bytes = header.answer_offset + done->tokens * sizeof(uint32_t);
+    }
     header.header_checksum = lzma_crc64((const uint8_t *)&header, offsetof(lh_shard_header, header_checksum), 0);
     return header;
 }
 
-static lh_status complete_part(lh_shard_writer *writer, lh_error *error)
+/* Zeros up to the next part of the file. */
+static lh_status fill_gap(lh_shard_writer *writer, uint64_t end, uint64_t next, lh_error *error)
 {
     static const unsigned char zeros[64];
+    size_t gap = (size_t)(next - end);
+    return fwrite(zeros, 1, gap, writer->part) == gap ? LH_OK : fail_write(writer, ".part", error);
+}
+
+static lh_status complete_part(lh_shard_writer *writer, lh_error *error)
+{
     lh_shard_header header = make_header(writer);
-    size_t gap = (size_t)(header.document_offset - header.token_offset - header.token_count * header.token_width);
-    if (fwrite(zeros, 1, gap, writer->part) != gap) {
-        return fail_write(writer, ".part", error);
+    uint64_t end = header.token_offset + header.token_count * header.token_width;
+    if (writer->answers && writer->answered != writer->done.tokens) {
+        return lh_fail(error, LH_E_INTERNAL, "%s has answers for %llu of %llu tokens", writer->path,
+                       (unsigned long long)writer->answered, (unsigned long long)writer->done.tokens);
     }
+    LH_TRY(fill_gap(writer, end, header.document_offset, error));
     LH_TRY(append_side(writer, writer->docs, ".docs", error));
     LH_TRY(append_side(writer, writer->names, ".names", error));
+    if (writer->answers) {
+        LH_TRY(fill_gap(writer, header.name_offset + header.name_bytes, header.answer_offset, error));
+        LH_TRY(append_side(writer, writer->answers, ".answers", error));
+    }
     if (fseeko(writer->part, 0, SEEK_SET) != 0 || fwrite(&header, sizeof header, 1, writer->part) != 1) {
         return fail_write(writer, ".part", error);
     }
@@ -235,7 +278,7 @@ static lh_status complete_part(lh_shard_writer *writer, lh_error *error)
 
 static lh_status rename_part(const lh_shard_writer *writer, lh_error *error)
 {
-    static const char *const side[] = {".docs", ".names"};
+    static const char *const side[] = {".docs", ".names", ".answers"};
     lh_string name = {0};
     lh_string_print(&name, "%s.part", writer->path);
     lh_status status = LH_OK;
@@ -244,7 +287,7 @@ static lh_status rename_part(const lh_shard_writer *writer, lh_error *error)
     } else if (rename(name.data, writer->path) != 0) {
         status = lh_fail_errno(error, "cannot rename %s", name.data);
     }
-    for (int i = 0; status == LH_OK && i < 2; i++) {
+    for (int i = 0; status == LH_OK && i < (writer->answers ? 3 : 2); i++) {
         lh_string_clear(&name);
         lh_string_print(&name, "%s%s", writer->path, side[i]);
         if (!name.failed) {
@@ -267,8 +310,8 @@ lh_status lh_shard_writer_finish(lh_shard_writer *writer, lh_error *error)
 
 void lh_shard_writer_close(lh_shard_writer *writer)
 {
-    FILE *streams[] = {writer->part, writer->docs, writer->names};
-    for (int i = 0; i < 3; i++) {
+    FILE *streams[] = {writer->part, writer->docs, writer->names, writer->answers};
+    for (int i = 0; i < 4; i++) {
         if (streams[i]) {
             (void)fclose(streams[i]);
         }

@@ -123,6 +123,26 @@ lh_status lh_split_copy(const lh_split *split, uint64_t start, uint64_t count, i
     return LH_OK;
 }
 
+void lh_split_copy_answers(const lh_split *split, uint64_t start, uint64_t count, uint32_t *out)
+{
+    const lh_split_part *part = count > 0 && split->answered ? part_of_token(split, start) : NULL;
+    if (!part) {
+        memset(out, 0, (size_t)count * sizeof *out);
+        return;
+    }
+    while (count > 0) {
+        uint64_t local = start - part->first_token;
+        uint64_t run = part->token_count - local < count ? part->token_count - local : count;
+        if (run > 0) {
+            memcpy(out, part->answers + local, (size_t)run * sizeof *out);
+        }
+        out += run;
+        start += run;
+        count -= run;
+        part++;
+    }
+}
+
 /* ---- shards ---- */
 
 static lh_status check_agreement(const lh_split *split, const lh_shard *shard, lh_error *error)
@@ -130,6 +150,10 @@ static lh_status check_agreement(const lh_split *split, const lh_shard *shard, l
     const lh_shard_header *header = &shard->header;
     if (header->vocab_size != split->vocab_size || header->fingerprint != split->fingerprint) {
         return lh_fail(error, LH_E_FORMAT, "%s was made with another tokenizer than %s", shard->path,
+                       split->shards[0].path);
+    }
+    if ((shard->answers != NULL) != split->answered) {
+        return lh_fail(error, LH_E_FORMAT, "of %s and %s only one says which tokens are answers", shard->path,
                        split->shards[0].path);
     }
     if (header->document_count > INT32_MAX - split->documents ||
@@ -148,6 +172,7 @@ static lh_status add_shard(lh_split *split, size_t index, lh_error *error)
     if (index == 0) {
         split->vocab_size = header->vocab_size;
         split->fingerprint = header->fingerprint;
+        split->answered = shard->answers != NULL;
     }
     LH_TRY(check_agreement(split, shard, error));
     split->parts[index] = (lh_split_part){
@@ -158,11 +183,13 @@ static lh_status add_shard(lh_split *split, size_t index, lh_error *error)
         .tokens = shard->tokens,
         .width = header->token_width,
         .documents = shard->documents,
+        .answers = shard->answers,
         .names = shard->names,
         .path = shard->path,
     };
     split->tokens += header->token_count;
     split->documents += header->document_count;
+    split->answers += shard->answers ? header->answer_count : 0;
     lh_text_totals_add(&split->totals, &header->totals);
     return LH_OK;
 }
@@ -206,6 +233,7 @@ void lh_split_close(lh_split *split)
     lh_heap_free(split->shards);
     lh_heap_free(split->parts);
     lh_heap_free(split->memory);
+    lh_heap_free(split->answer_memory);
     *split = (lh_split){0};
 }
 
@@ -277,6 +305,26 @@ lh_status lh_split_create(lh_split **split, const int32_t *tokens, const uint64_
         return status;
     }
     *split = fresh;
+    return LH_OK;
+}
+
+lh_status lh_split_set_answers(lh_split *split, const uint32_t *answers, lh_error *error)
+{
+    size_t bytes = (size_t)split->tokens * sizeof *answers; /* no more than its tokens have */
+    uint32_t *copy = lh_heap_alloc(bytes > 0 ? bytes : 1);
+    if (!copy) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for the answers of %llu tokens",
+                       (unsigned long long)split->tokens);
+    }
+    lh_heap_free(split->answer_memory);
+    split->answer_memory = copy;
+    split->parts[0].answers = copy;
+    split->answered = true;
+    split->answers = 0;
+    for (uint64_t i = 0; i < split->tokens; i++) {
+        copy[i] = answers[i];
+        split->answers += answers[i] != 0;
+    }
     return LH_OK;
 }
 

@@ -46,8 +46,9 @@ struct lh_token_stream {
     stream_lane *lanes; /* [B] */
     lh_batch batch;
     int32_t *inputs, *targets, *documents; /* [B, segment] */
+    uint32_t *answers;                     /* NULL if the split has none */
     int64_t *positions;
-    uint8_t *mask, *flags;
+    uint8_t *valid, *mask, *flags;
 };
 
 lh_token_stream_options lh_token_stream_defaults(void)
@@ -211,6 +212,24 @@ static bool continue_chain(lh_token_stream *stream, stream_lane *lane)
 
 /* ---- segments ---- */
 
+/* Fills valid and mask of `run` targets, which begin at token `at`; returns how many are scored. */
+static int64_t mark_scored(lh_token_stream *stream, uint64_t at, int64_t out, int64_t run)
+{
+    uint8_t *mask = stream->mask + out;
+    memset(stream->valid + out, 1, (size_t)run);
+    memset(mask, 1, (size_t)run);
+    if (!stream->answers) {
+        return run;
+    }
+    int64_t scored = run;
+    lh_split_copy_answers(stream->split, at, (uint64_t)run, stream->answers + out);
+    for (int64_t i = 0; i < run && !stream->options.every_target; i++) {
+        mask[i] = stream->answers[out + i] != 0;
+        scored -= mask[i] == 0;
+    }
+    return scored;
+}
+
 /* Reads up to `room` targets of the lane's document into row position `out`; returns how many. */
 static int64_t emit_run(lh_token_stream *stream, stream_lane *lane, int64_t out, int64_t room, lh_status *status,
                         lh_error *error)
@@ -223,7 +242,7 @@ static int64_t emit_run(lh_token_stream *stream, stream_lane *lane, int64_t out,
     }
     stream->inputs[out] = lane->pending;
     memcpy(stream->inputs + out + 1, stream->targets + out, (size_t)(run - 1) * sizeof(int32_t));
-    memset(stream->mask + out, 1, (size_t)run);
+    stream->batch.scored += mark_scored(stream, lane->at, out, run);
     memset(stream->flags + out, 0, (size_t)run);
     stream->flags[out] = lane->pending_flags;
     int64_t position = (int64_t)(lane->at - lane->document_start);
@@ -249,8 +268,12 @@ static void pad_row(lh_token_stream *stream, int64_t out, int64_t count)
 {
     memset(stream->inputs + out, 0, (size_t)count * sizeof(int32_t));
     memset(stream->targets + out, 0, (size_t)count * sizeof(int32_t));
+    memset(stream->valid + out, 0, (size_t)count);
     memset(stream->mask + out, 0, (size_t)count);
     memset(stream->flags + out, 0, (size_t)count);
+    if (stream->answers) {
+        memset(stream->answers + out, 0, (size_t)count * sizeof(uint32_t));
+    }
     for (int64_t i = 0; i < count; i++) {
         stream->documents[out + i] = -1;
         stream->positions[out + i] = -1;
@@ -263,7 +286,9 @@ static bool chains_are_aligned(const lh_token_stream_options *options)
     return options->layout == LH_STREAM_CROPS || options->boundary == LH_BOUNDARY_PAD;
 }
 
-static lh_status fill_row(lh_token_stream *stream, stream_lane *lane, int64_t length, lh_error *error)
+/* *read counts the row's targets, scored or not. */
+static lh_status fill_row(lh_token_stream *stream, stream_lane *lane, int64_t length, int64_t *read,
+                          lh_error *error)
 {
     int64_t row = (lane - stream->lanes) * length, t = 0;
     bool aligned = chains_are_aligned(&stream->options);
@@ -287,7 +312,7 @@ static lh_status fill_row(lh_token_stream *stream, stream_lane *lane, int64_t le
         }
     }
     pad_row(stream, row + t, length - t);
-    stream->batch.scored += t;
+    *read += t;
     return status;
 }
 
@@ -308,16 +333,18 @@ lh_status lh_token_stream_next(lh_token_stream *stream, int64_t length, const lh
         return lh_fail(error, LH_E_ARGUMENT, "a segment of %lld tokens was asked for, the stream allows 1 to %lld",
                        (long long)length, (long long)stream->options.segment);
     }
+    int64_t read = 0;
     stream->batch.scored = 0;
     if (is_over(stream)) {
         return LH_OK;
     }
     for (int64_t i = 0; i < stream->options.lanes; i++) {
-        LH_TRY(fill_row(stream, &stream->lanes[i], length, error));
+        LH_TRY(fill_row(stream, &stream->lanes[i], length, &read, error));
     }
     stream->state.scored += (uint64_t)stream->batch.scored;
-    if (stream->batch.scored == 0) {
-        return LH_OK; /* what was left had nothing to score */
+    stream->state.skipped += (uint64_t)(read - stream->batch.scored);
+    if (read == 0) {
+        return LH_OK; /* what was left had no target */
     }
     stream->batch.length = length;
     stream->batch.index = stream->state.batches++;
@@ -350,7 +377,9 @@ static uint64_t identity_of(const lh_split *split, const lh_token_stream_options
         options->seed,
         (uint64_t)options->start_token,
     };
-    return lzma_crc64((const uint8_t *)facts, sizeof facts, 0);
+    uint64_t identity = lzma_crc64((const uint8_t *)facts, sizeof facts, 0);
+    uint64_t answers[] = {split->answers, options->every_target};
+    return split->answered ? lzma_crc64((const uint8_t *)answers, sizeof answers, identity) : identity;
 }
 
 static lh_status check_options(const lh_split *split, const lh_token_stream_options *options, lh_error *error)
@@ -407,17 +436,24 @@ static lh_status allocate(lh_token_stream *stream, lh_error *error)
     stream->targets = lh_heap_alloc(cells * sizeof(int32_t));
     stream->documents = lh_heap_alloc(cells * sizeof(int32_t));
     stream->positions = lh_heap_alloc(cells * sizeof(int64_t));
+    stream->valid = lh_heap_alloc(cells);
     stream->mask = lh_heap_alloc(cells);
     stream->flags = lh_heap_alloc(cells);
+    stream->answers = stream->split->answered ? lh_heap_alloc(cells * sizeof(uint32_t)) : NULL;
+    if (stream->split->answered && !stream->answers) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for %zu lanes of %zu tokens", lanes, segment);
+    }
     if (!stream->lanes || !stream->inputs || !stream->targets || !stream->documents || !stream->positions ||
-        !stream->mask || !stream->flags) {
+        !stream->valid || !stream->mask || !stream->flags) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu lanes of %zu tokens", lanes, segment);
     }
     stream->batch = (lh_batch){
         .lanes = stream->options.lanes,
         .inputs = stream->inputs,
         .targets = stream->targets,
+        .valid = stream->valid,
         .mask = stream->mask,
+        .answers = stream->answers,
         .flags = stream->flags,
         .documents = stream->documents,
         .positions = stream->positions,
@@ -464,7 +500,9 @@ void lh_token_stream_free(lh_token_stream *stream)
     lh_heap_free(stream->targets);
     lh_heap_free(stream->documents);
     lh_heap_free(stream->positions);
+    lh_heap_free(stream->valid);
     lh_heap_free(stream->mask);
+    lh_heap_free(stream->answers);
     lh_heap_free(stream->flags);
     lh_heap_free(stream);
 }

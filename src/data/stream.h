@@ -13,7 +13,9 @@
  *
  * A chain is a stretch of one lane in which every target follows from the inputs before it. A chain of n tokens has
  * n-1 targets, because nothing precedes its first token, unless a start token is given as that first input. Every
- * token of the split is either scored as a target or counted as skipped, once per epoch. */
+ * token of the split is either scored as a target or counted as skipped, once per epoch.
+ *
+ * Where the split says which tokens are answers (shard.h) only those are scored; the others are read as inputs. */
 #ifndef LH_DATA_STREAM_H
 #define LH_DATA_STREAM_H
 
@@ -44,6 +46,7 @@ typedef struct lh_token_stream_options {
     int64_t epochs;      /* ends after so many; 0 goes on for ever. Endless lanes begin anew without padding */
     bool shuffle;        /* documents layout: another order of the documents in every epoch */
     uint64_t seed;       /* of the order, and of the crops */
+    bool every_target;   /* score all targets, answers or not */
     int32_t start_token; /* the input before the first token of a chain, or -1 for none; not with crops */
 } lh_token_stream_options;
 
@@ -54,14 +57,16 @@ lh_token_stream_options lh_token_stream_defaults(void);
 #define LH_INPUT_DOCUMENT_START 1u /* the first token of a document, or the start token before it */
 #define LH_INPUT_CHAIN_START 2u    /* does not follow the input before it: state must not flow into it */
 
-/* One segment of all lanes. Arrays are [lanes, length], row-major, and live until the next call. Where mask is 0
- * there is no target: padding at the end of a row, where inputs and targets are 0, documents and positions -1. */
+/* One segment of all lanes. Arrays are [lanes, length], row-major, and live until the next call. Padding at the end
+ * of a row has no target: there documents and positions are -1 and everything else is 0. */
 typedef struct lh_batch {
     int64_t lanes, length;
     const int32_t *inputs;
     const int32_t *targets;
-    const uint8_t *mask;      /* 1 where the target counts */
-    const uint8_t *flags;     /* LH_INPUT_... of the inputs */
+    const uint8_t *valid;    /* 1 where there is a target, 0 for padding */
+    const uint8_t *mask;     /* 1 where the target is scored */
+    const uint32_t *answers; /* whether targets are answers, and to what, as in shard.h; NULL: the split has none */
+    const uint8_t *flags;    /* LH_INPUT_... of the inputs */
     const int32_t *documents; /* the document of the target */
     const int64_t *positions; /* the target's place in its document, from 0 */
     int64_t scored;           /* sum of the mask */

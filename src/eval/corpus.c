@@ -15,6 +15,7 @@ typedef struct opening {
     lh_decoder *decoder;
     lh_string text; /* decoded, a piece at a time */
     lh_ids ids;     /* all tokens, where they are not in a data set */
+    lh_ids answers; /* with a limit, those of a data set that has them */
     uint64_t *lengths;
     size_t capacity;
 } opening;
@@ -215,6 +216,9 @@ static lh_status split_of_ids(opening *o, lh_error *error)
     }
     uint64_t vocab = (uint64_t)lh_tokenizer_vocab_size(o->tokenizer);
     LH_TRY(lh_split_create(&c->owned, o->ids.data, o->lengths, o->corpus->document_count, vocab, error));
+    if (c->dataset && o->answers.size > 0) {
+        LH_TRY(lh_split_set_answers(c->owned, (const uint32_t *)o->answers.data, error));
+    }
     c->split = c->owned;
     return LH_OK;
 }
@@ -272,6 +276,10 @@ static lh_status check_document(opening *o, const lh_split *split, const lh_docu
         LH_TRY(decode(o, buffer, part, at + part == keep, &counter, NULL, error));
         if (o->options->limit_tokens > 0 || o->options->document_tokens > 0) {
             LH_TRY(lh_ids_append(&o->ids, buffer, (size_t)part, error));
+            if (split->answered) {
+                lh_split_copy_answers(split, source->start + at, part, (uint32_t *)buffer);
+                LH_TRY(lh_ids_append(&o->answers, buffer, (size_t)part, error));
+            }
         }
     }
     lh_text_counter_finish(&counter);
@@ -376,6 +384,7 @@ lh_status lh_eval_corpus_open(lh_eval_corpus **corpus, const lh_tokenizer *token
     lh_decoder_free(o.decoder);
     lh_string_free(&o.text);
     lh_ids_free(&o.ids);
+    lh_ids_free(&o.answers);
     lh_heap_free(o.lengths);
     if (status == LH_OK) {
         lh_string_print(&name, "%s%s%s%s", options->path, options->split ? " (" : "",

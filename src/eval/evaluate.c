@@ -17,6 +17,27 @@ lh_status lh_eval_run_token(const lh_eval_run *run, uint64_t at, int32_t *token,
     return lh_split_copy(run->corpus->split, at, 1, token, error);
 }
 
+bool lh_eval_run_answers(const lh_eval_run *run)
+{
+    return run->corpus->split->answered && !run->options->every_target;
+}
+
+lh_status lh_eval_run_charge_token(const lh_eval_run *run, uint64_t document, uint64_t at, bool *charged,
+                                   lh_error *error)
+{
+    lh_tally_target target = {.document = document,
+                              .position = at - run->corpus->documents[document].start,
+                              .best = -1,
+                              .nats = lh_eval_run_charge(run)};
+    lh_split_copy_answers(run->corpus->split, at, 1, &target.answer);
+    *charged = !lh_eval_run_answers(run) || target.answer != 0;
+    if (*charged) {
+        LH_TRY(lh_eval_run_token(run, at, &target.token, error));
+        lh_tally_charge(run->tally, &target);
+    }
+    return LH_OK;
+}
+
 lh_status lh_eval_run_step(lh_eval_run *run, lh_error *error)
 {
     const lh_eval_options *o = run->options;
@@ -42,6 +63,7 @@ static lh_status create_stream(lh_eval_run *run, lh_error *error)
     int64_t segment = run->model->config.segment;
     stream.lanes = o->lanes;
     stream.epochs = 1;
+    stream.every_target = o->every_target;
     stream.start_token = o->first == LH_FIRST_STARTED ? o->start_token : -1;
     /* Short segments are read several at a time. */
     stream.segment = segment >= 256 ? segment : (256 + segment - 1) / segment * segment;
@@ -66,13 +88,11 @@ static lh_status charge_first(lh_eval_run *run, lh_error *error)
     for (uint64_t i = 0; i < count; i++) {
         uint64_t at = books ? run->corpus->documents[i].start : i * (split->tokens / lanes);
         uint64_t document = books ? i : lh_split_find(split, at);
-        int32_t token;
+        bool charged;
         if (books && run->corpus->documents[i].tokens == 0) {
             continue;
         }
-        LH_TRY(lh_eval_run_token(run, at, &token, error));
-        lh_tally_charge(run->tally, document, at - run->corpus->documents[document].start, token,
-                        lh_eval_run_charge(run));
+        LH_TRY(lh_eval_run_charge_token(run, document, at, &charged, error));
     }
     return LH_OK;
 }
@@ -119,7 +139,9 @@ static lh_status prepare(lh_eval_run *run, const lh_tokenizer *tokenizer, bool *
     bool windows = lh_protocol_has_windows(o->protocol.kind);
     LH_TRY(check(run, tokenizer, error));
     LH_TRY(measure_tokens(run, tokenizer, error));
-    LH_TRY(lh_tally_create(&run->tally, &o->tally, run->token_bytes, run->corpus->split->documents, error));
+    lh_tally_options tally = o->tally;
+    tally.answers = lh_eval_run_answers(run);
+    LH_TRY(lh_tally_create(&run->tally, &tally, run->token_bytes, run->corpus->split->documents, error));
     LH_TRY(lh_session_create(&run->session, run->model, o->lanes, o->threads, error));
     lh_session_set_overlap(run->session, 0);
     if (!windows) {
@@ -132,6 +154,21 @@ static lh_status prepare(lh_eval_run *run, const lh_tokenizer *tokenizer, bool *
     return windows ? LH_OK : charge_first(run, error);
 }
 
+/* Answers among the tokens first .. end-1. */
+static uint64_t count_answers(const lh_split *split, uint64_t first, uint64_t end)
+{
+    uint64_t count = 0;
+    for (uint64_t at = first; at < end; at += 1024) {
+        uint32_t answers[1024];
+        uint64_t part = end - at < 1024 ? end - at : 1024;
+        lh_split_copy_answers(split, at, part, answers);
+        for (uint64_t i = 0; i < part; i++) {
+            count += answers[i] != 0;
+        }
+    }
+    return count;
+}
+
 /* Tokens that were scored at least once. */
 static uint64_t distinct(const lh_eval_run *run)
 {
@@ -140,7 +177,10 @@ static uint64_t distinct(const lh_eval_run *run)
         return run->tally->all.tokens;
     }
     /* With S < W all but the very first up to the last window's end; with S = W none of the windows' first. */
-    return p->stride < p->window ? run->covered - 1 : run->tally->all.tokens;
+    if (p->stride < p->window) {
+        return lh_eval_run_answers(run) ? count_answers(run->corpus->split, 1, run->covered) : run->covered - 1;
+    }
+    return run->tally->all.tokens;
 }
 
 static void finish(lh_evaluation *e, lh_eval_run *run)

@@ -24,6 +24,7 @@ typedef struct lh_eval_options {
     int threads;   /* 0: all */
     lh_first_token first;
     int32_t start_token; /* for LH_FIRST_STARTED */
+    bool every_target;   /* score all tokens of a corpus that says which are answers */
     lh_tally_options tally;
     const char *resume_path; /* where an interrupted evaluation is kept, or NULL */
     double save_seconds;     /* between two savings; 0: only when interrupted */
@@ -46,8 +47,9 @@ typedef struct lh_evaluation {
 lh_status lh_eval_options_complete(lh_eval_options *options, const char *first, const lh_model *model,
                                    const lh_tokenizer *tokenizer, const lh_eval_corpus *corpus, lh_error *error);
 
-/* options.protocol must have been completed; options.tally.warm is taken as it is. LH_E_CONFIG if the file to
- * resume from belongs to another evaluation. The file is removed when the evaluation is complete. */
+/* options.protocol must have been completed; options.tally.warm is taken as it is, options.tally.answers is set.
+ * LH_E_CONFIG if the file to resume from belongs to another evaluation. The file is removed when the evaluation is
+ * complete. */
 lh_status lh_evaluate(lh_evaluation *evaluation, const lh_model *model, const lh_tokenizer *tokenizer,
                       const lh_eval_corpus *corpus, const lh_eval_options *options, lh_error *error);
 void lh_evaluation_free(lh_evaluation *evaluation); /* safe on a zeroed struct */

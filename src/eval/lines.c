@@ -145,6 +145,9 @@ static lh_status replace(packing *p, lh_eval_corpus *corpus, lh_error *error)
 lh_status lh_eval_corpus_pack_lines(lh_eval_corpus *corpus, const lh_tokenizer *tokenizer, int64_t window,
                                     int32_t end_token, lh_error *error)
 {
+    if (corpus->split->answered) {
+        return lh_fail(error, LH_E_CONFIG, "%s is no text with lines: its tokens are answers or not", corpus->name);
+    }
     packing p = {.tokenizer = tokenizer, .window = (size_t)window, .end = end_token};
     lh_status status = lh_encoder_create(&p.encoder, tokenizer, 0, error);
     for (size_t i = 0; i < corpus->document_count && status == LH_OK; i++) {

@@ -18,21 +18,28 @@ static lh_status reset_lanes(lh_eval_run *run, const lh_batch *batch, lh_error *
     return LH_OK;
 }
 
-static void count_batch(lh_eval_run *run, const lh_batch *batch, const double *nll)
+static void count_batch(lh_eval_run *run, const lh_batch *batch, const double *nll, const int32_t *best)
 {
     for (int64_t lane = 0; lane < batch->lanes; lane++) {
         for (int64_t i = 0; i < batch->length; i++) {
             int64_t at = lane * batch->length + i;
             run->before[lane]++;
             if (batch->mask[at]) {
-                lh_tally_add(run->tally, (uint64_t)batch->documents[at], (uint64_t)batch->positions[at],
-                             run->before[lane], batch->targets[at], nll[at]);
+                lh_tally_target target = {.document = (uint64_t)batch->documents[at],
+                                          .position = (uint64_t)batch->positions[at],
+                                          .before = run->before[lane],
+                                          .token = batch->targets[at],
+                                          .best = best ? best[at] : -1,
+                                          .answer = batch->answers ? batch->answers[at] : 0,
+                                          .nats = nll[at]};
+                lh_tally_add(run->tally, &target);
             }
         }
     }
 }
 
-static lh_status score_batch(lh_eval_run *run, const lh_batch *batch, int32_t *targets, double *nll,
+/* best: room for the likeliest tokens, or NULL if nobody asks. */
+static lh_status score_batch(lh_eval_run *run, const lh_batch *batch, int32_t *targets, double *nll, int32_t *best,
                              lh_error *error)
 {
     int64_t cells = batch->lanes * batch->length;
@@ -40,8 +47,8 @@ static lh_status score_batch(lh_eval_run *run, const lh_batch *batch, int32_t *t
     for (int64_t i = 0; i < cells; i++) {
         targets[i] = batch->mask[i] ? batch->targets[i] : -1;
     }
-    LH_TRY(lh_session_score(run->session, batch->inputs, targets, batch->length, nll, error));
-    count_batch(run, batch, nll);
+    LH_TRY(lh_session_score_best(run->session, batch->inputs, targets, batch->length, nll, best, error));
+    count_batch(run, batch, nll, best);
     run->read += (uint64_t)cells;
     run->done = lh_token_stream_count(run->stream).total;
     return lh_eval_run_step(run, error);
@@ -54,18 +61,21 @@ lh_status lh_eval_run_stream(lh_eval_run *run, lh_error *error)
     size_t cells = (size_t)(run->options->lanes * length);
     int32_t *targets = lh_heap_alloc(sizeof *targets * cells);
     double *nll = lh_heap_alloc(sizeof *nll * cells);
-    lh_status status =
-        targets && nll ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory for %zu targets at a time", cells);
+    int32_t *best = lh_eval_run_answers(run) ? lh_heap_alloc(sizeof *best * cells) : NULL;
+    lh_status status = targets && nll && (best || !lh_eval_run_answers(run))
+                           ? LH_OK
+                           : lh_fail(error, LH_E_MEMORY, "no memory for %zu targets at a time", cells);
     while (status == LH_OK) {
         const lh_batch *batch;
         status = lh_token_stream_next(run->stream, length, &batch, error);
         if (status != LH_OK || !batch) {
             break;
         }
-        status = score_batch(run, batch, targets, nll, error);
+        status = score_batch(run, batch, targets, nll, best, error);
     }
     lh_heap_free(targets);
     lh_heap_free(nll);
+    lh_heap_free(best);
     return status;
 }
 
@@ -79,7 +89,8 @@ typedef struct window_round {
     bool *started;      /* [lanes]: a start token stands before the window */
     int64_t count;      /* windows in this round */
     int64_t length;     /* the longest of inputs */
-    int32_t *tokens, *targets, *prefix, *copy;
+    int32_t *tokens, *targets, *best, *prefix, *copy;
+    uint32_t *answers; /* of the targets */
     double *nll;
 } window_round;
 
@@ -91,6 +102,8 @@ static void free_round(window_round *r)
     lh_heap_free(r->started);
     lh_heap_free(r->tokens);
     lh_heap_free(r->targets);
+    lh_heap_free(r->best);
+    lh_heap_free(r->answers);
     lh_heap_free(r->prefix);
     lh_heap_free(r->copy);
     lh_heap_free(r->nll);
@@ -122,11 +135,13 @@ static lh_status make_round(window_round *r, const lh_eval_run *run, lh_error *e
     r->started = lh_heap_alloc(sizeof *r->started * lanes);
     r->tokens = lh_heap_alloc(sizeof *r->tokens * cells);
     r->targets = lh_heap_alloc(sizeof *r->targets * cells);
+    r->best = lh_heap_alloc(sizeof *r->best * cells);
+    r->answers = lh_heap_alloc(sizeof *r->answers * cells);
     r->prefix = lh_heap_alloc(sizeof *r->prefix * cells);
     r->copy = lh_heap_alloc(sizeof *r->copy * length);
     r->nll = lh_heap_alloc(bytes);
-    if (!r->windows || !r->inputs || !r->first || !r->started || !r->tokens || !r->targets || !r->prefix ||
-        !r->copy || !r->nll) {
+    if (!r->windows || !r->inputs || !r->first || !r->started || !r->tokens || !r->targets || !r->best ||
+        !r->answers || !r->prefix || !r->copy || !r->nll) {
         free_round(r);
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu windows of %zu tokens", lanes, length);
     }
@@ -186,6 +201,12 @@ static lh_status plan_round(lh_eval_run *run, window_round *r, lh_error *error)
             tokens[i] = i < shift ? run->options->start_token : r->copy[i - shift];
             targets[i] = i < r->first[lane] ? -1 : r->copy[i - shift + 1];
         }
+        /* The first of n targets is the window's token 1 - shift. */
+        uint32_t *answers = r->answers + lane * r->length;
+        lh_split_copy_answers(run->corpus->split, w->start + (uint64_t)(1 - shift), (uint64_t)n, answers);
+        for (int64_t i = 0; i < n && lh_eval_run_answers(run); i++) {
+            targets[i] = answers[i] != 0 ? targets[i] : -1;
+        }
     }
     return LH_OK;
 }
@@ -214,9 +235,11 @@ static lh_status read_round(lh_eval_run *run, window_round *r, lh_error *error)
             size_t bytes = sizeof *r->tokens * (size_t)rest;
             memmove(r->tokens + lane * rest, r->tokens + lane * r->length + prefix, bytes);
             memmove(r->targets + lane * rest, r->targets + lane * r->length + prefix, bytes);
+            memmove(r->answers + lane * rest, r->answers + lane * r->length + prefix, bytes);
         }
     }
-    LH_TRY(lh_session_score(run->session, r->tokens, r->targets, rest, r->nll, error));
+    int32_t *best = lh_eval_run_answers(run) ? r->best : NULL;
+    LH_TRY(lh_session_score_best(run->session, r->tokens, r->targets, rest, r->nll, best, error));
     for (int64_t lane = 0; lane < r->count; lane++) {
         r->first[lane] -= prefix;
         r->inputs[lane] -= prefix;
@@ -240,18 +263,26 @@ static lh_status count_window(lh_eval_run *run, const window_round *r, int64_t l
         }
         uint64_t position = at - run->corpus->documents[document].start;
         if (i == 0 && first_is_free) {
-            if (run->options->first == LH_FIRST_CHARGED) {
-                int32_t token;
-                LH_TRY(lh_eval_run_token(run, at, &token, error));
-                lh_tally_charge(run->tally, document, position, token, charge);
-                sum += charge;
-                counted++;
+            bool charged = run->options->first == LH_FIRST_CHARGED;
+            if (charged) {
+                LH_TRY(lh_eval_run_charge_token(run, document, at, &charged, error));
             }
+            sum += charged ? charge : 0.0;
+            counted += charged;
             continue;
         }
         int64_t cell = lane * r->length + r->first[lane] + (int64_t)(i - (first_is_free ? 1 : 0));
-        lh_tally_add(run->tally, document, position, at - w->start + (r->started[lane] ? 1 : 0), r->targets[cell],
-                     r->nll[cell]);
+        if (r->targets[cell] < 0) {
+            continue; /* no answer */
+        }
+        lh_tally_target target = {.document = document,
+                                  .position = position,
+                                  .before = at - w->start + (r->started[lane] ? 1 : 0),
+                                  .token = r->targets[cell],
+                                  .best = lh_eval_run_answers(run) ? r->best[cell] : -1,
+                                  .answer = r->answers[cell],
+                                  .nats = r->nll[cell]};
+        lh_tally_add(run->tally, &target);
         sum += r->nll[cell];
         counted++;
     }

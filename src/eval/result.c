@@ -26,6 +26,9 @@ lh_eval_figures lh_eval_figures_of(const lh_evaluation *evaluation, const lh_eva
     double characters = bytes * ratio((double)corpus->totals.characters, (double)corpus->totals.bytes);
     f.bits_per_byte = ratio(t->all.nats / bit, bytes);
     f.bits_per_character = ratio(t->all.nats / bit, characters);
+    f.accuracy = t->options.answers ? ratio((double)t->all.right, (double)t->all.tokens) : NAN;
+    f.chance =
+        t->options.answers && corpus->dataset && *corpus->dataset->facts.task ? corpus->dataset->facts.chance : NAN;
     bool once = t->all.tokens <= evaluation->total && protocol->kind != LH_PROTOCOL_OVERLAP;
     f.word_perplexity = once && (f.complete || allow_skipped) ? exp(ratio(t->all.nats, (double)f.words)) : NAN;
     f.warm_bits_per_byte = ratio(t->warm.nats / bit, (double)t->warm.bytes);
@@ -93,8 +96,20 @@ static void print_totals(lh_string *out, const lh_evaluation *e, const lh_eval_h
                     h->corpus->lossless ? "yes" : "no");
 }
 
-static void print_figures(lh_string *out, const lh_evaluation *e, const lh_eval_heading *h,
-                          const lh_eval_figures *f)
+/* A task is no text: what counts is how many of its answers are right. */
+static void print_answers(lh_string *out, const lh_tally *t, const lh_eval_figures *f)
+{
+    lh_string_print(out, "accuracy            %10.4f  (%llu of %llu answers", f->accuracy,
+                    (unsigned long long)t->all.right, (unsigned long long)t->all.tokens);
+    if (!isnan(f->chance)) {
+        lh_string_print(out, "; guessing %.4g", f->chance);
+    }
+    lh_string_print(out, ")\nnats per answer     %10.4f\n", f->nats_per_token);
+    lh_string_print(out, "answer perplexity   %10.4g\n", f->token_perplexity);
+}
+
+static void print_text_figures(lh_string *out, const lh_evaluation *e, const lh_eval_heading *h,
+                               const lh_eval_figures *f)
 {
     lh_string_print(out, "bits per byte       %10.4f\n", f->bits_per_byte);
     lh_string_print(out, "bits per character  %10.4f\n", f->bits_per_character);
@@ -110,6 +125,16 @@ static void print_figures(lh_string *out, const lh_evaluation *e, const lh_eval_
     } else if (!f->complete) {
         lh_string_print(out, "word perplexity     not given: %llu tokens were skipped (--allow-skipped gives it)\n",
                         (unsigned long long)e->skipped);
+    }
+}
+
+static void print_figures(lh_string *out, const lh_evaluation *e, const lh_eval_heading *h,
+                          const lh_eval_figures *f)
+{
+    if (e->tally->options.answers) {
+        print_answers(out, e->tally, f);
+    } else {
+        print_text_figures(out, e, h, f);
     }
     if (!isnan(f->window_loss)) {
         lh_string_print(out, "mean window loss    %10.4f  (perplexity %.4g)\n", f->window_loss,
@@ -157,6 +182,21 @@ static void print_positions(lh_string *out, const lh_tally *t)
     }
 }
 
+/* How far back what an answer repeats stands: the longest reach that a model has is where accuracy falls. */
+static void print_distances(lh_string *out, const lh_tally *t)
+{
+    lh_string_print(out, "\n%-24s %12s %12s %12s\n", "tokens back", "answers", "accuracy", "nats/answer");
+    for (int i = 0; i < LH_DISTANCE_BINS; i++) {
+        const lh_loss_sum *s = &t->distances[i];
+        char name[48];
+        (void)snprintf(name, sizeof name, i ? "%llu-%llu" : "%llu", 1ull << i, (2ull << i) - 1);
+        if (s->tokens > 0) {
+            lh_string_print(out, "%-24s %12llu %12.4f %12.4f\n", name, (unsigned long long)s->tokens,
+                            (double)s->right / (double)s->tokens, s->nats / (double)s->tokens);
+        }
+    }
+}
+
 void lh_eval_print_text(lh_string *out, const lh_evaluation *evaluation, const lh_eval_heading *heading)
 {
     const lh_tally *t = evaluation->tally;
@@ -165,6 +205,9 @@ void lh_eval_print_text(lh_string *out, const lh_evaluation *evaluation, const l
     print_heading(out, heading);
     print_totals(out, evaluation, heading, &f);
     print_figures(out, evaluation, heading, &f);
+    if (t->options.answers) {
+        print_distances(out, t);
+    }
     if (heading->by_position) {
         print_positions(out, t);
     }
@@ -194,7 +237,7 @@ static json_t *integer(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-static json_t *sum_json(const lh_loss_sum *s)
+static json_t *sum_json(const lh_tally *t, const lh_loss_sum *s)
 {
     json_t *o = json_object();
     json_object_set_new(o, "nats", real(s->nats));
@@ -202,6 +245,10 @@ static json_t *sum_json(const lh_loss_sum *s)
     json_object_set_new(o, "bytes", integer(s->bytes));
     json_object_set_new(o, "bits_per_byte", real(ratio(s->nats / log(2.0), (double)s->bytes)));
     json_object_set_new(o, "nats_per_token", real(ratio(s->nats, (double)s->tokens)));
+    if (t->options.answers) {
+        json_object_set_new(o, "right", integer(s->right));
+        json_object_set_new(o, "accuracy", real(ratio((double)s->right, (double)s->tokens)));
+    }
     return o;
 }
 
@@ -248,7 +295,7 @@ static void set_totals(json_t *o, const lh_evaluation *e, const lh_eval_heading 
     json_object_set_new(o, "scored", integer(e->scored));
     json_object_set_new(o, "skipped", integer(e->skipped));
     json_object_set_new(o, "scores", integer(e->tally->all.tokens));
-    json_object_set_new(o, "charged", sum_json(&e->tally->charged));
+    json_object_set_new(o, "charged", sum_json(e->tally, &e->tally->charged));
     json_object_set_new(o, "bytes", integer(c->totals.bytes));
     json_object_set_new(o, "characters", integer(c->totals.characters));
     json_object_set_new(o, "documents", integer(c->document_count));
@@ -256,7 +303,7 @@ static void set_totals(json_t *o, const lh_evaluation *e, const lh_eval_heading 
     json_object_set_new(o, "tokens_per_second", real(ratio((double)e->read, e->seconds)));
     json_object_set_new(o, "state_bytes", json_integer((json_int_t)e->state_bytes));
     if (h->warm) {
-        json_object_set_new(o, "with_full_memories", sum_json(&e->tally->warm));
+        json_object_set_new(o, "with_full_memories", sum_json(e->tally, &e->tally->warm));
     }
 }
 
@@ -265,7 +312,7 @@ static void set_tables(json_t *o, const lh_evaluation *e, const lh_eval_heading 
     const lh_tally *t = e->tally;
     json_t *list = json_array();
     for (int64_t i = 0; i < t->bin_count && h->by_position; i++) {
-        json_t *row = sum_json(&t->bins[i]);
+        json_t *row = sum_json(t, &t->bins[i]);
         json_object_set_new(row, "from", integer(lh_tally_bin_start(t, i)));
         json_array_append_new(list, row);
     }
@@ -275,7 +322,7 @@ static void set_tables(json_t *o, const lh_evaluation *e, const lh_eval_heading 
     json_decref(list);
     list = json_array();
     for (size_t i = 0; i < h->corpus->document_count && h->by_document; i++) {
-        json_t *row = sum_json(&t->documents[i]);
+        json_t *row = sum_json(t, &t->documents[i]);
         json_object_set_new(row, "name", json_string(h->corpus->documents[i].name));
         json_object_set_new(row, "words", integer(h->corpus->documents[i].totals.words));
         json_array_append_new(list, row);
@@ -287,10 +334,27 @@ static void set_tables(json_t *o, const lh_evaluation *e, const lh_eval_heading 
     if (h->frequencies) {
         json_t *buckets = json_object();
         for (int i = 0; i < LH_FREQUENCY_BUCKETS; i++) {
-            json_object_set_new(buckets, lh_tally_bucket_name(i), sum_json(&t->buckets[i]));
+            json_object_set_new(buckets, lh_tally_bucket_name(i), sum_json(t, &t->buckets[i]));
         }
         json_object_set_new(o, "by_frequency", buckets);
     }
+}
+
+static void set_answers(json_t *o, const lh_evaluation *e, const lh_eval_figures *f)
+{
+    const lh_tally *t = e->tally;
+    json_t *list = json_array();
+    json_object_set_new(o, "accuracy", real(f->accuracy));
+    json_object_set_new(o, "right", integer(t->all.right));
+    json_object_set_new(o, "chance", real(f->chance));
+    for (int i = 0; i < LH_DISTANCE_BINS; i++) {
+        if (t->distances[i].tokens > 0) {
+            json_t *row = sum_json(t, &t->distances[i]);
+            json_object_set_new(row, "from", integer((uint64_t)1 << i));
+            json_array_append_new(list, row);
+        }
+    }
+    json_object_set_new(o, "by_distance", list);
 }
 
 lh_status lh_eval_print_json(lh_string *out, const lh_evaluation *evaluation, const lh_eval_heading *heading,
@@ -305,6 +369,9 @@ lh_status lh_eval_print_json(lh_string *out, const lh_evaluation *evaluation, co
     set_protocol(root, heading);
     set_totals(root, evaluation, heading);
     set_figures(root, &f);
+    if (evaluation->tally->options.answers) {
+        set_answers(root, evaluation, &f);
+    }
     set_tables(root, evaluation, heading);
     lh_json_dump(root, out);
     json_decref(root);

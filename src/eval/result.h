@@ -14,6 +14,7 @@ typedef struct lh_eval_figures {
     bool official_words;    /* N_words is the benchmark's published count */
     uint64_t words;         /* N_words */
     double warm_bits_per_byte, warm_token_perplexity;
+    double accuracy, chance; /* of answers; chance: of a model that remembers nothing, NaN if not known */
     double window_loss, chunk_perplexity; /* overlap: mean of the windows' losses; chunkmean: of the chunks' exp */
 } lh_eval_figures;
 

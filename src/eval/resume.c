@@ -8,6 +8,7 @@
 /* The sums of a tally that lie in the struct itself, in one piece. */
 typedef struct saved_sums {
     lh_loss_sum all, charged, warm, bins[LH_POSITION_BINS], buckets[LH_FREQUENCY_BUCKETS];
+    lh_loss_sum distances[LH_DISTANCE_BINS];
     double window_losses, chunk_perplexities;
     uint64_t windows, chunk_tokens, text, window, done, covered, read;
     int64_t bin_count;
@@ -27,6 +28,10 @@ static lh_status describe(const lh_eval_run *run, lh_string *text, lh_error *err
                     o->tally.counts != NULL, (unsigned long long)split->documents,
                     (unsigned long long)split->tokens, (unsigned long long)run->corpus->totals.bytes,
                     (unsigned long long)run->corpus->totals.words);
+    if (split->answered) {
+        lh_string_print(text, " answers %llu%s", (unsigned long long)split->answers,
+                        o->every_target ? " and all other tokens" : "");
+    }
     return text->failed ? lh_fail(error, LH_E_MEMORY, "no memory to save the evaluation") : LH_OK;
 }
 
@@ -39,6 +44,7 @@ static void gather(const lh_eval_run *run, saved_sums *s)
     s->warm = t->warm;
     memcpy(s->bins, t->bins, sizeof s->bins);
     memcpy(s->buckets, t->buckets, sizeof s->buckets);
+    memcpy(s->distances, t->distances, sizeof s->distances);
     s->window_losses = t->window_losses;
     s->chunk_perplexities = t->chunk_perplexities;
     s->windows = t->windows;
@@ -59,6 +65,7 @@ static void scatter(lh_eval_run *run, const saved_sums *s)
     t->warm = s->warm;
     memcpy(t->bins, s->bins, sizeof s->bins);
     memcpy(t->buckets, s->buckets, sizeof s->buckets);
+    memcpy(t->distances, s->distances, sizeof s->distances);
     t->window_losses = s->window_losses;
     t->chunk_perplexities = s->chunk_perplexities;
     t->windows = s->windows;

@@ -33,9 +33,14 @@ lh_status lh_eval_run_step(lh_eval_run *run, lh_error *error);
 lh_status lh_eval_run_save(lh_eval_run *run, const char *path, lh_error *error);
 lh_status lh_eval_run_restore(lh_eval_run *run, const char *path, lh_error *error);
 
+/* Is only this scored: the tokens that the corpus says are answers? */
+bool lh_eval_run_answers(const lh_eval_run *run);
 /* ln(vocabulary): what a charged token costs. */
 double lh_eval_run_charge(const lh_eval_run *run);
 /* One token of the corpus. */
 lh_status lh_eval_run_token(const lh_eval_run *run, uint64_t at, int32_t *token, lh_error *error);
+/* Charges ln(vocabulary) for the token at `at`, which nothing precedes; *charged is false if it is not scored. */
+lh_status lh_eval_run_charge_token(const lh_eval_run *run, uint64_t document, uint64_t at, bool *charged,
+                                   lh_error *error);
 
 #endif

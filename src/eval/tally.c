@@ -34,11 +34,12 @@ void lh_tally_free(lh_tally *tally)
     }
 }
 
-static void add(lh_loss_sum *sum, double nats, uint32_t bytes)
+static void add(lh_loss_sum *sum, double nats, uint32_t bytes, bool right)
 {
     sum->nats += nats;
     sum->tokens++;
     sum->bytes += bytes;
+    sum->right += right;
 }
 
 uint64_t lh_tally_bin_start(const lh_tally *tally, int64_t bin)
@@ -73,27 +74,40 @@ static int bucket_of(uint64_t count)
     return count > 10000 ? 0 : count >= 1000 ? 1 : count >= 100 ? 2 : 3;
 }
 
-void lh_tally_add(lh_tally *tally, uint64_t document, uint64_t position, uint64_t before, int32_t token,
-                  double nats)
+static int distance_bin(uint32_t distance)
 {
-    uint32_t bytes = tally->token_bytes[token];
-    int64_t bin = bin_of(tally, position);
-    add(&tally->all, nats, bytes);
-    add(&tally->bins[bin], nats, bytes);
-    tally->bin_count = bin >= tally->bin_count ? bin + 1 : tally->bin_count;
-    if (document < tally->document_count) {
-        add(&tally->documents[document], nats, bytes);
+    int bin = 0;
+    while (distance >>= 1) {
+        bin++;
     }
-    if (before >= tally->options.warm) {
-        add(&tally->warm, nats, bytes);
+    return bin;
+}
+
+void lh_tally_add(lh_tally *tally, const lh_tally_target *target)
+{
+    const lh_tally_target *t = target;
+    uint32_t bytes = tally->token_bytes[t->token];
+    bool right = tally->options.answers && t->best == t->token;
+    int64_t bin = bin_of(tally, t->position);
+    add(&tally->all, t->nats, bytes, right);
+    add(&tally->bins[bin], t->nats, bytes, right);
+    tally->bin_count = bin >= tally->bin_count ? bin + 1 : tally->bin_count;
+    if (t->document < tally->document_count) {
+        add(&tally->documents[t->document], t->nats, bytes, right);
+    }
+    if (t->before >= tally->options.warm) {
+        add(&tally->warm, t->nats, bytes, right);
+    }
+    if (tally->options.answers && t->answer != 0 && t->answer != LH_ANSWER) {
+        add(&tally->distances[distance_bin(t->answer)], t->nats, bytes, right);
     }
     if (tally->options.counts) {
-        add(&tally->buckets[bucket_of(tally->options.counts[token])], nats, bytes);
+        add(&tally->buckets[bucket_of(tally->options.counts[t->token])], t->nats, bytes, right);
     }
 }
 
-void lh_tally_charge(lh_tally *tally, uint64_t document, uint64_t position, int32_t token, double nats)
+void lh_tally_charge(lh_tally *tally, const lh_tally_target *target)
 {
-    lh_tally_add(tally, document, position, 0, token, nats);
-    add(&tally->charged, nats, tally->token_bytes[token]);
+    lh_tally_add(tally, target);
+    add(&tally->charged, target->nats, tally->token_bytes[target->token], false);
 }

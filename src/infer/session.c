@@ -23,10 +23,11 @@ lh_status lh_session_create(lh_session **session, const lh_model *model, int64_t
         s->segment = lh_heap_alloc(sizeof *s->segment * cells);
         s->piece = lh_heap_alloc(sizeof *s->piece * cells);
         s->targets = lh_heap_alloc(sizeof *s->targets * cells);
+        s->best = lh_heap_alloc(sizeof *s->best * cells);
         s->nll = lh_heap_alloc(sizeof *s->nll * cells);
         s->wide = lh_heap_alloc(sizeof *s->wide * (size_t)(lanes * model->config.vocab));
         s->logits = lh_heap_alloc(sizeof *s->logits * (size_t)(lanes * model->config.vocab));
-        if (!s->segment || !s->piece || !s->targets || !s->nll || !s->wide || !s->logits) {
+        if (!s->segment || !s->piece || !s->targets || !s->best || !s->nll || !s->wide || !s->logits) {
             status = lh_fail(error, LH_E_MEMORY, "no memory for a session of %lld documents", (long long)lanes);
         }
     }
@@ -47,6 +48,7 @@ void lh_session_free(lh_session *session)
         lh_heap_free(session->segment);
         lh_heap_free(session->piece);
         lh_heap_free(session->targets);
+        lh_heap_free(session->best);
         lh_heap_free(session->nll);
         lh_heap_free(session->wide);
         lh_heap_free(session->logits);
@@ -199,8 +201,29 @@ const float *lh_session_logits(const lh_session *session)
     return session->known ? session->logits : NULL;
 }
 
+/* Scores the piece's targets into s->nll and s->best. The output layer is left out where there is none: it may cost
+ * more than all others together. */
+static void score_piece(lh_session *s, lh_tensor *hidden, int64_t cells, bool best)
+{
+    bool any = false;
+    for (int64_t i = 0; i < cells; i++) {
+        any = any || s->targets[i] >= 0;
+        s->nll[i] = 0.0;
+        s->best[i] = -1;
+    }
+    if (any) {
+        (void)lh_model_loss_best(s->context, s->model, hidden, s->targets, NULL, s->nll, best ? s->best : NULL);
+    }
+}
+
 lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
                            double *nll, lh_error *error)
+{
+    return lh_session_score_best(session, tokens, targets, count, nll, NULL, error);
+}
+
+lh_status lh_session_score_best(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
+                                double *nll, int32_t *best, lh_error *error)
 {
     lh_session *s = session;
     int64_t segment = s->model->config.segment, lanes = s->stream->batch;
@@ -212,11 +235,14 @@ lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int
         take_columns(s, targets, count, done, part, s->targets);
         s->known = false;
         lh_model_forward(s->context, s->model, s->stream, s->piece, part, &forward);
-        (void)lh_model_loss(s->context, s->model, forward.hidden, s->targets, NULL, s->nll);
+        score_piece(s, forward.hidden, lanes * part, best != NULL);
         remember(s, fill, part);
         LH_TRY(finish_call(s, error));
         for (int64_t lane = 0; lane < lanes; lane++) {
             memcpy(nll + lane * count + done, s->nll + lane * part, sizeof *nll * (size_t)part);
+            if (best) {
+                memcpy(best + lane * count + done, s->best + lane * part, sizeof *best * (size_t)part);
+            }
         }
         done += part;
     }

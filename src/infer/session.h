@@ -40,6 +40,11 @@ const float *lh_session_logits(const lh_session *session);
 lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
                            double *nll, lh_error *error);
 
+/* The same; best[lanes, count] (may be NULL) receives the likeliest token in place of each target, or -1 where
+ * nothing was scored. */
+lh_status lh_session_score_best(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
+                                double *nll, int32_t *best, lh_error *error);
+
 /* A model without memory sees its own segment only: when generation fills it, the last `overlap` tokens are read
  * again at the start of the next (default: half a segment; 0: none). Scoring never does this. */
 void lh_session_set_overlap(lh_session *session, int64_t overlap);

@@ -12,6 +12,7 @@ struct lh_session {
     int32_t *segment; /* [lanes, segment]: this segment's tokens, for models without memory */
     int32_t *piece;   /* [lanes, segment]: what one call of the model reads */
     int32_t *targets; /* [lanes, segment] */
+    int32_t *best;    /* [lanes, segment] */
     double *nll;      /* [lanes, segment] */
     double *wide;     /* [lanes, vocab] */
     float *logits;    /* [lanes, vocab]: of what follows the last token read, if `known` */

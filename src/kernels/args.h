@@ -197,7 +197,9 @@ typedef struct lh_softmax_args {
 } lh_softmax_args;
 
 /* Row by row: nll = lse(logits) - logits[target] + z_loss lse^2. Then, if gradient, in place:
- * logits := weight * ((1 + 2 z_loss lse) softmax - onehot). A target < 0 gives nll 0 and a zero gradient row. */
+ * logits := weight * ((1 + 2 z_loss lse) softmax - onehot). A target < 0 gives nll 0 and a zero gradient row. best
+ * is the index of the row's largest logit, the first of equals, whatever the target; of a row with NaN any index.
+ */
 typedef struct lh_cross_entropy_args {
     int64_t rows, width, stride;
     void *logits;
@@ -206,6 +208,7 @@ typedef struct lh_cross_entropy_args {
     double z_loss;
     bool gradient;
     void *nll, *lse; /* [rows]; either may be NULL */
+    int32_t *best;   /* [rows] or NULL */
 } lh_cross_entropy_args;
 
 /* Rotary embedding of x [batch, length, heads, width] (last stride 1): the first `rotated` channels of each head

@@ -99,6 +99,9 @@ void lh_stream_rollback(lh_stream *stream);
  * NULL. */
 lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,
                          const double *weights, double *nll);
+/* The same, and best[count] (host, may be NULL) receives the likeliest token where there is a target, else -1. */
+lh_tensor *lh_model_loss_best(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,
+                              const double *weights, double *nll, int32_t *best);
 /* Logits (log-probabilities, with an adaptive softmax) of rows of hidden states: [rows, width] -> [rows, vocab]. */
 lh_tensor *lh_model_logits(lh_context *context, const lh_model *model, lh_tensor *hidden);
 

@@ -50,31 +50,103 @@ static lh_tensor *weights_tensor(lh_context *context, const lh_model *model, int
     return wide ? lh_cast(context, wide, model->parameters.dtype) : NULL;
 }
 
-/* Loss over `count` rows with targets inside one table; the per-token values are added to nll at row[i]. */
+/* Loss over `count` rows with targets inside one table; the per-token values are added to nll at row[i]. If asked
+ * for, best[count] receives the likeliest column of the table. */
 static lh_tensor *band_loss(lh_context *context, const lh_model *model, int band, lh_tensor *rows, int64_t count,
-                            const int32_t *targets, const double *weights, const int32_t *row, double *nll)
+                            const int32_t *targets, const double *weights, const int32_t *row, double *nll,
+                            int32_t *best)
 {
-    lh_tensor *values = NULL;
+    lh_tensor *values = NULL, *columns = NULL;
     lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
     lh_tensor *ids = lh_from_host(context, LH_I32, 1, &count, targets);
-    lh_tensor *loss = lh_linear_cross_entropy(
-        context, to_band(context, rows, projection), band_table(context, model, band), model->output_bias[band],
-        ids, weights_tensor(context, model, count, weights), model->config.logit_scale, 0.0, &values);
-    if (loss && nll) {
-        double *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)(count ? count : 1));
+    lh_tensor *loss =
+        lh_linear_cross_entropy_best(context, to_band(context, rows, projection), band_table(context, model, band),
+                                     model->output_bias[band], ids, weights_tensor(context, model, count, weights),
+                                     model->config.logit_scale, 0.0, &values, best ? &columns : NULL);
+    double *host = NULL;
+    if (loss && (nll || best)) {
+        host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)(count ? count : 1));
         if (!host) {
             return lh_op_fail(context, LH_E_MEMORY, "loss", "no memory for %lld values", (long long)count);
         }
+    }
+    if (host && nll) {
         lh_to_host(context, values, host);
         for (int64_t i = 0; i < count; i++) {
             nll[row ? row[i] : i] += host[i];
         }
     }
+    if (host && best) {
+        lh_to_host(context, columns, host);
+        for (int64_t i = 0; i < count; i++) {
+            best[i] = (int32_t)host[i];
+        }
+    }
     return loss;
+}
+
+/* Rows of logits are made for this many bytes at a time. */
+#define TILE_BYTES ((int64_t)16 << 20)
+
+/* The likeliest tokens of some rows by all their logits, a tile at a time. */
+static void search_rows(lh_context *context, const lh_model *model, lh_tensor *flat, const int32_t *rows,
+                        int64_t count, int32_t *best)
+{
+    int64_t tile = TILE_BYTES / (model->config.vocab * (int64_t)lh_dtype_size(flat->dtype));
+    tile = tile < 16 ? 16 : tile > count ? count : tile;
+    double *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)tile);
+    if (!host) {
+        lh_op_fail(context, LH_E_MEMORY, "loss", "no memory for %lld values", (long long)tile);
+        return;
+    }
+    for (int64_t start = 0; start < count && !lh_op_stopped(context); start += tile) {
+        int64_t part = count - start < tile ? count - start : tile;
+        lh_scope scope = lh_scope_begin(context);
+        lh_tensor *index = lh_from_host(context, LH_I32, 1, &part, rows + start);
+        lh_tensor *logits = lh_model_logits(context, model, lh_gather_rows(context, flat, index));
+        lh_tensor *top = lh_top_k(context, logits, 1, false);
+        lh_to_host(context, top, host);
+        for (int64_t i = 0; i < part && top; i++) {
+            best[rows[start + i]] = (int32_t)host[i];
+        }
+        lh_scope_end(context, scope, 0, NULL);
+    }
+}
+
+/* From the head's likeliest columns to tokens. A token that wins in the head wins altogether, since each of a
+ * band's tokens is at most as likely as its cluster; where a cluster wins all bands must be looked at. */
+static void finish_best(lh_context *context, const lh_model *model, lh_tensor *flat, const int32_t *targets,
+                        int64_t count, int32_t *best)
+{
+    bool recording = context->recording;
+    int64_t open = 0;
+    int32_t *rows = lh_arena_alloc(&context->arena, sizeof *rows * (size_t)(count ? count : 1));
+    if (!rows) {
+        lh_op_fail(context, LH_E_MEMORY, "loss", "no memory for %lld targets", (long long)count);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (targets[i] < 0) {
+            best[i] = -1;
+        } else if (model->config.bands > 1 && best[i] >= model->config.cutoff[1]) {
+            rows[open++] = (int32_t)i;
+        }
+    }
+    context->recording = false;
+    if (open > 0) {
+        search_rows(context, model, flat, rows, open, best);
+    }
+    context->recording = recording;
 }
 
 lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,
                          const double *weights, double *nll)
+{
+    return lh_model_loss_best(context, model, hidden, targets, weights, nll, NULL);
+}
+
+lh_tensor *lh_model_loss_best(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,
+                              const double *weights, double *nll, int32_t *best)
 {
     const lh_model_config *c = &model->config;
     lh_tensor *flat = lh_op_stopped(context) ? NULL : flatten(context, hidden);
@@ -101,7 +173,7 @@ lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *
             nll[i] = 0.0;
         }
     }
-    lh_tensor *loss = band_loss(context, model, 0, flat, count, head, weights, NULL, nll);
+    lh_tensor *loss = band_loss(context, model, 0, flat, count, head, weights, NULL, nll, best);
     for (int band = 1; band < c->bands && loss; band++) {
         int64_t members = 0;
         for (int64_t i = 0; i < count; i++) {
@@ -113,9 +185,13 @@ lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *
         }
         if (members > 0) {
             lh_tensor *rows = lh_gather_rows(context, flat, lh_from_host(context, LH_I32, 1, &members, row));
-            loss = lh_add(context, loss,
-                          band_loss(context, model, band, rows, members, local, weights ? part : NULL, row, nll));
+            loss = lh_add(
+                context, loss,
+                band_loss(context, model, band, rows, members, local, weights ? part : NULL, row, nll, NULL));
         }
+    }
+    if (loss && best) {
+        finish_best(context, model, flat, targets, count, best);
     }
     return loss;
 }

@@ -81,9 +81,9 @@ static const void *row_address(const lh_tensor *x, int64_t row, int64_t width)
     return (const char *)lh_tensor_data(x) + (size_t)(row * width) * lh_dtype_size(x->dtype);
 }
 
-lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
-                                   lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
-                                   lh_tensor **nll)
+lh_tensor *lh_linear_cross_entropy_best(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
+                                        lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
+                                        lh_tensor **nll, lh_tensor **best)
 {
     char th[128], tw[128], tt[128];
     if (lh_op_stopped(context)) {
@@ -110,6 +110,7 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
     lh_tensor *hs = lh_packed(context, h), *ws = lh_packed(context, w),
               *bs = bias ? lh_packed(context, bias) : NULL;
     lh_tensor *token_nll = lh_new(context, h->dtype, 1, &tokens, false);
+    lh_tensor *token_best = best ? lh_new(context, LH_I32, 1, &tokens, false) : NULL;
     lh_tensor *logits = lh_new(context, h->dtype, 2, (int64_t[]){tile, vocab}, false);
     lh_tensor *grads[3] = {NULL, NULL, NULL};
     for (int i = 0; record && i < 3; i++) {
@@ -152,7 +153,8 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
                                          .weight = weights ? row_address(weights, start, 1) : NULL,
                                          .z_loss = z_loss,
                                          .gradient = record,
-                                         .nll = (void *)row_address(token_nll, start, 1)};
+                                         .nll = (void *)row_address(token_nll, start, 1),
+                                         .best = best ? (void *)row_address(token_best, start, 1) : NULL};
         lh_run(context, LH_KERNEL_CROSS_ENTROPY, h->dtype, &entropy);
         if (grads[0]) {
             lh_gemm_args back = {.batch = 1,
@@ -207,7 +209,17 @@ lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor 
     if (nll) {
         *nll = lh_result(context, token_nll);
     }
+    if (best) {
+        *best = lh_result(context, token_best);
+    }
     return lh_result(context, loss);
+}
+
+lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
+                                   lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
+                                   lh_tensor **nll)
+{
+    return lh_linear_cross_entropy_best(context, h, w, bias, targets, weights, scale, z_loss, nll, NULL);
 }
 
 /* in: logits. saved: their gradient, made forward. */

@@ -96,6 +96,11 @@ lh_tensor *lh_gather_rows(lh_context *context, lh_tensor *x, lh_tensor *index);
 lh_tensor *lh_linear_cross_entropy(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
                                    lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
                                    lh_tensor **nll);
+/* The same, and *best (i32 [tokens]) receives the id of the largest logit, the first of equals, of every token,
+ * scored or not. */
+lh_tensor *lh_linear_cross_entropy_best(lh_context *context, lh_tensor *h, lh_tensor *w, lh_tensor *bias,
+                                        lh_tensor *targets, lh_tensor *weights, double scale, double z_loss,
+                                        lh_tensor **nll, lh_tensor **best);
 /* The same from given logits [rows, classes]: the gradient flows to the logits. */
 lh_tensor *lh_cross_entropy(lh_context *context, lh_tensor *logits, lh_tensor *targets, lh_tensor *weights,
                             lh_tensor **nll);

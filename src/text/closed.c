@@ -126,3 +126,44 @@ lh_status lh_encode_characters(lh_encoder *encoder, const unsigned char *bytes, 
     }
     return LH_OK;
 }
+
+/* ---- given words ---- */
+
+static bool is_one_word(const char *word)
+{
+    const unsigned char *bytes = (const unsigned char *)word;
+    size_t size = strlen(word);
+    bool space = size == 0;
+    for (size_t at = 0; at < size && !space;) {
+        at += next_character(bytes + at, size - at, &space);
+    }
+    return !space;
+}
+
+static lh_status put_words(lh_tokenizer *tokenizer, const char *const *words, int32_t count, lh_error *error)
+{
+    for (int32_t id = 0; id < count; id++) {
+        size_t size = strlen(words[id]);
+        if (!is_one_word(words[id]) || lh_vocab_find(&tokenizer->vocab, words[id], size) != LH_NO_TOKEN) {
+            return lh_fail(error, LH_E_ARGUMENT, "\"%.60s\" is no word, or there twice", words[id]);
+        }
+        LH_TRY(lh_vocab_put(&tokenizer->vocab, id, words[id], size, true, error));
+    }
+    return count > 0 ? LH_OK : lh_fail(error, LH_E_ARGUMENT, "a vocabulary needs at least one word");
+}
+
+lh_status lh_tokenizer_create_words(lh_tokenizer **tokenizer, const char *const *words, int32_t count,
+                                    lh_error *error)
+{
+    *tokenizer = NULL;
+    lh_tokenizer *fresh = lh_tokenizer_new(LH_TOKENIZER_WORDS);
+    lh_status status =
+        fresh ? put_words(fresh, words, count, error) : lh_fail(error, LH_E_MEMORY, "no memory for a tokenizer");
+    if (status != LH_OK) {
+        lh_tokenizer_free(fresh);
+        return status;
+    }
+    lh_tokenizer_index_bytes(fresh);
+    *tokenizer = fresh;
+    return LH_OK;
+}

@@ -59,6 +59,11 @@ typedef enum lh_token_role {
 /* The 256 byte values, in order, and no special token. */
 lh_status lh_tokenizer_create_bytes(lh_tokenizer **tokenizer, lh_error *error);
 
+/* A closed vocabulary of words between white space: words[count] get the ids 0 .. count-1 in order. They must be
+ * different and hold no white space (LH_E_ARGUMENT). No line ends, no token for unknown words. */
+lh_status lh_tokenizer_create_words(lh_tokenizer **tokenizer, const char *const *words, int32_t count,
+                                    lh_error *error);
+
 /* Reads a tokenizer. `path` is a tokenizer.json, a tfds .subwords file, or a directory that holds tokenizer.json,
  * encoder.json + vocab.bpe, or vocab.json + merges.txt. If there is no file of that name, "bytes" means
  * lh_tokenizer_create_bytes. A tokenizer_config.json beside the file gives the tokens their roles; without it they

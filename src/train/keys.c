@@ -26,6 +26,9 @@ static const lh_recipe_key data_keys[] = {
      "forget everything where a document begins; the published models never do"},
     {"data", "shuffle", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, "data.layout=documents",
      "another order of the documents in every epoch"},
+    {"data", "scored", LH_RECIPE_CHOICE, "answers", 0, 0, "answers|all", NULL,
+     "what the loss is of, where the data says which tokens are answers (longhand data make): answers, or all "
+     "tokens"},
     {0},
 };
 
@@ -226,6 +229,7 @@ lh_status lh_train_config_read(lh_train_config *c, const lh_recipe *recipe, lh_e
     c->layout = (lh_token_stream_layout)choice(recipe, "data.layout", layouts);
     c->batch = lh_recipe_integer(recipe, "data.batch");
     c->reset_at_document = c->layout == LH_STREAM_DOCUMENTS && lh_recipe_boolean(recipe, "data.reset_at_document");
+    c->every_target = strcmp(lh_recipe_string(recipe, "data.scored"), "all") == 0;
     c->shuffle = c->layout == LH_STREAM_DOCUMENTS && lh_recipe_boolean(recipe, "data.shuffle");
     c->steps = lh_recipe_integer(recipe, "train.steps");
     c->tokens = lh_recipe_integer(recipe, "train.tokens");

@@ -21,6 +21,7 @@ typedef struct lh_train_config {
     const char *path, *split, *tokenizer, *validation_path;
     lh_token_stream_layout layout;
     bool reset_at_document, shuffle;
+    bool every_target; /* of a text with answers: not only those */
     int64_t batch;
 
     int64_t steps, tokens; /* budgets; 0: none */

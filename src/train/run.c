@@ -29,7 +29,8 @@ typedef struct run {
     double step_seconds;     /* of this session's steps */
     double interval_seconds; /* of the steps since the last line of metrics */
     int64_t session_tokens, interval_tokens;
-    int64_t saved; /* iteration of the last checkpoint; -1: none */
+    double accuracy; /* at the last evaluation of this session; NaN: none */
+    int64_t saved;   /* iteration of the last checkpoint; -1: none */
 } run;
 
 static bool stopped(const run *r)
@@ -41,7 +42,7 @@ static bool watch_preparation(void *data, const char *phase, uint64_t done, uint
 {
     const run *r = data;
     if (r->options->watch) {
-        lh_run_progress now = {.phase = phase, .done = done, .total = total, .unit = LH_UNIT_NATS};
+        lh_run_progress now = {.phase = phase, .done = done, .total = total, .accuracy = NAN, .unit = LH_UNIT_NATS};
         now.seconds_left = now.loss = now.validation = NAN;
         r->options->watch(r->options->user, &now);
     }
@@ -151,8 +152,10 @@ static lh_status open_run(run *r, lh_error *error)
     lh_train_source source = {
         .split = r->corpus->train, .token_bytes = r->corpus->token_bytes, .vocab = r->corpus->vocab};
     LH_TRY(lh_training_create(&r->training, r->recipe, &source, lh_backend_cpu(), LH_F32, error));
-    r->meter =
-        lh_loss_meter_create(config.unit, lh_tokenizer_get_kind(r->corpus->tokenizer), &r->corpus->train->totals);
+    /* The answers of a task are no text. */
+    bool plain = config.unit == LH_UNIT_AUTO && r->corpus->train->answered;
+    r->meter = lh_loss_meter_create(plain ? LH_UNIT_NATS : config.unit, lh_tokenizer_get_kind(r->corpus->tokenizer),
+                                    &r->corpus->train->totals);
     r->last_iteration = budget(&config, lh_training_step_tokens(r->training));
     LH_TRY(lh_run_folder_describe(&r->folder, r->training->model, r->corpus->tokenizer, error));
     LH_TRY(restore(r, error));
@@ -205,6 +208,7 @@ static void show(const run *r)
                            .seconds_left = c->minutes > 0 ? fmax(60 * c->minutes - t->seconds, 0) : NAN,
                            .loss = t->marks.loss,
                            .validation = t->marks.validation,
+                           .accuracy = r->accuracy,
                            .rate = t->marks.rate,
                            .unit = r->meter.unit};
     if (isnan(now.loss) && t->interval.tokens > 0) {
@@ -219,10 +223,9 @@ static lh_status log_training(run *r, lh_error *error)
     char unit[64];
     t->marks.loss = lh_loss_value(&r->meter, &t->interval);
     (void)snprintf(unit, sizeof unit, "train/%s", lh_loss_unit_name(r->meter.unit));
-    double tokens = t->interval.tokens > 0 ? t->interval.tokens : 1;
     double speed = r->interval_seconds > 0 ? (double)r->interval_tokens / r->interval_seconds : 0;
     const lh_tfevents_scalar scalars[] = {
-        {"train/loss", t->interval.nats / tokens},
+        {"train/loss", t->interval.tokens > 0 ? t->interval.nats / t->interval.tokens : NAN},
         {unit, t->marks.loss},
         {"train/auxiliary_loss", t->interval.auxiliary / t->interval.iterations},
         {"train/learning_rate", t->marks.rate},
@@ -269,23 +272,29 @@ static lh_status evaluate(run *r, lh_error *error)
 {
     lh_training *t = r->training;
     const lh_train_config *c = &t->config;
-    lh_loss_sums sums;
-    char unit[64];
+    lh_validation result;
+    char unit[64], accuracy[48] = "";
     if (!r->corpus->validation || t->marks.evaluated == t->iteration) {
         return LH_OK;
     }
     lh_status status = lh_validate(t, r->corpus->validation, c->eval_tokens, c->eval_batch, r->options->stop,
-                                   r->options->user, &sums, error);
+                                   r->options->user, &result, error);
     LH_TRY(status);
     t->marks.evaluated = t->iteration;
-    t->marks.validation = lh_loss_value(&r->meter, &sums);
+    const lh_loss_sums *sums = &result.sums;
+    t->marks.validation = lh_loss_value(&r->meter, sums);
+    r->accuracy = result.answered ? lh_validation_accuracy(&result) : NAN;
     (void)snprintf(unit, sizeof unit, "validation/%s", lh_loss_unit_name(r->meter.unit));
-    const lh_tfevents_scalar scalars[] = {{"validation/loss", sums.tokens > 0 ? sums.nats / sums.tokens : NAN},
+    const lh_tfevents_scalar scalars[] = {{"validation/loss", sums->tokens > 0 ? sums->nats / sums->tokens : NAN},
                                           {unit, t->marks.validation},
-                                          {"validation/tokens", sums.tokens}};
-    LH_TRY(lh_journal_scalars(&r->journal, t->iteration, scalars, 3, error));
-    LH_TRY(lh_journal_note(&r->journal, error, "step %lld: validation %.6g %s", (long long)t->iteration,
-                           t->marks.validation, lh_loss_unit_short(r->meter.unit)));
+                                          {"validation/tokens", sums->tokens},
+                                          {"validation/accuracy", r->accuracy}};
+    if (result.answered) {
+        (void)snprintf(accuracy, sizeof accuracy, ", accuracy %.6g", r->accuracy);
+    }
+    LH_TRY(lh_journal_scalars(&r->journal, t->iteration, scalars, result.answered ? 4 : 3, error));
+    LH_TRY(lh_journal_note(&r->journal, error, "step %lld: validation %.6g %s%s", (long long)t->iteration,
+                           t->marks.validation, lh_loss_unit_short(r->meter.unit), accuracy));
     if (isfinite(t->marks.validation) && !(t->marks.validation >= t->marks.best)) {
         return save_best(r, error);
     }
@@ -306,8 +315,8 @@ static lh_status one_step(run *r, lh_error *error)
     double after = lh_now();
     r->step_seconds += after - before;
     r->interval_seconds += after - before;
-    r->interval_tokens += (int64_t)result.sums.tokens;
-    r->session_tokens += (int64_t)result.sums.tokens;
+    r->interval_tokens += result.read;
+    r->session_tokens += result.read;
     t->seconds = r->base_seconds + (after - r->started);
     if (result.updated) {
         t->marks.rate = result.rate;
@@ -366,6 +375,7 @@ static void fill_report(run *r)
     lh_run_report *report = r->report;
     report->unit = r->meter.unit;
     report->loss = report->validation = report->best = NAN;
+    report->accuracy = r->accuracy;
     report->best_step = -1;
     if (r->training) {
         const lh_training *t = r->training;
@@ -393,6 +403,7 @@ lh_status lh_run_train(const lh_recipe *recipe, const lh_run_options *options, l
     r->recipe = recipe;
     r->options = options;
     r->report = report;
+    r->accuracy = NAN;
     lh_status status = open_run(r, &own);
     if (status == LH_OK) {
         status = loop(r, &own);

@@ -22,6 +22,7 @@ typedef struct lh_run_progress {
     double seconds_left;  /* of train.minutes; NaN: there is no such limit */
     double loss;          /* of the last line of metrics, before the first one of what there is */
     double validation;    /* at the last evaluation */
+    double accuracy;      /* at the last evaluation of this session, of data with answers; NaN: none */
     double rate;          /* learning rate of the last update */
     lh_loss_unit unit;
 } lh_run_progress;
@@ -42,6 +43,7 @@ typedef struct lh_run_report {
     lh_loss_unit unit;
     double loss;       /* of the last steps */
     double validation; /* at the last evaluation */
+    double accuracy;   /* of answers, at the last evaluation of this session; NaN: the text has none */
     double best;       /* lowest validation value, and the step of its checkpoint; -1: none */
     int64_t best_step;
     bool resumed, finished, interrupted;

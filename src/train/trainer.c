@@ -15,6 +15,7 @@ static lh_status open_source(lh_training *t, lh_error *error)
     options.lanes = c->batch;
     options.segment = t->model->config.segment * c->unroll; /* documents begin where a step begins */
     options.shuffle = c->shuffle;
+    options.every_target = c->every_target;
     options.seed = c->seed;
     return lh_token_stream_create(&t->tokens_in, t->source.split, &options, error);
 }
@@ -152,8 +153,9 @@ double lh_training_token_flops(const lh_training *training)
 
 /* Copies the iteration's segments out of the stream, whose arrays live until its next call: from rows of
  * unroll * segment tokens to [unroll][batch][segment]. */
-static lh_status read_segments(lh_training *t, lh_loss_sums *sums, lh_error *error)
+static lh_status read_segments(lh_training *t, lh_iteration *result, lh_error *error)
 {
+    lh_loss_sums *sums = &result->sums;
     const lh_train_config *c = &t->config;
     int64_t segment = t->model->config.segment, row = segment * c->unroll;
     const lh_batch *batch;
@@ -166,7 +168,8 @@ static lh_status read_segments(lh_training *t, lh_loss_sums *sums, lh_error *err
             int64_t from = lane * row + j, to = (j / segment * c->batch + lane) * segment + j % segment;
             t->inputs[to] = batch->inputs[from];
             t->targets[to] = batch->mask[from] ? batch->targets[from] : -1;
-            t->valid[to] = batch->mask[from];
+            t->valid[to] = batch->valid[from];
+            result->read += batch->valid[from];
             sums->bytes += batch->mask[from] ? t->source.token_bytes[batch->targets[from]] : 0;
         }
         bool fresh = (batch->flags[lane * row] & LH_INPUT_CHAIN_START) != 0;
@@ -262,7 +265,7 @@ lh_status lh_training_step(lh_training *training, double progress, lh_iteration 
     lh_loss_sums *sums = &result->sums;
     t->context->recording = t->context->training = true;
     lh_context_reset(t->context);
-    LH_TRY(read_segments(t, sums, error));
+    LH_TRY(read_segments(t, result, error));
     int64_t rows = t->part_lanes * t->model->config.segment;
     for (int64_t i = 0; i < rows; i++) {
         t->weights[i] = sums->tokens > 0 ? 1.0 / sums->tokens : 0.0;
@@ -275,12 +278,12 @@ lh_status lh_training_step(lh_training *training, double progress, lh_iteration 
         LH_TRY(lh_context_status(t->context, error));
         lh_context_reset(t->context);
     }
-    t->pending++;
+    t->pending += sums->tokens > 0 || sums->auxiliary != 0;
     if (t->pending >= lh_training_period(&t->config, t->iteration)) {
         LH_TRY(update(t, progress, result, error));
     }
     t->iteration++;
-    t->tokens += (int64_t)sums->tokens;
+    t->tokens += result->read;
     t->interval.nats += sums->nats;
     t->interval.tokens += sums->tokens;
     t->interval.bytes += sums->bytes;

@@ -46,7 +46,7 @@ typedef struct lh_training {
     /* the place in the run */
     int64_t iteration;     /* iterations done */
     int64_t pending;       /* segments whose gradients wait for the next update */
-    int64_t tokens;        /* targets scored */
+    int64_t tokens;        /* targets read */
     double seconds;        /* spent training, by the caller's clock */
     lh_loss_sums interval; /* since the caller last cleared it: what a line of metrics is made of */
     lh_train_marks marks;
@@ -55,6 +55,7 @@ typedef struct lh_training {
 /* One iteration: a segment of every lane (or `unroll` of them). */
 typedef struct lh_iteration {
     lh_loss_sums sums;
+    int64_t read; /* targets, scored or not */
     double rate;  /* learning rate; 0 if there was no update */
     bool updated; /* parameters changed */
     lh_gradient_norms norms;
@@ -66,9 +67,11 @@ lh_status lh_training_create(lh_training **training, const lh_recipe *recipe, co
                              const lh_backend *backend, lh_dtype dtype, lh_error *error);
 void lh_training_free(lh_training *training); /* NULL is fine */
 
-/* Loss: mean over the iteration's scored tokens, plus the auxiliary loss. `progress` (0 .. 1) is the part of the
- * run that is over, for schedules that decay until its end. LH_E_NUMERIC names iteration and tensor; parameters and
- * optimizer are then as they were before. After the first iterations there are no heap allocations. */
+/* Loss: mean over the iteration's scored tokens, plus the auxiliary loss. An iteration that has neither, between
+ * the answers of a task, changes no parameter and does not count towards an update. `progress` (0 .. 1) is the part
+ * of the run that is over, for schedules that decay until its end. LH_E_NUMERIC names iteration and tensor;
+ * parameters and optimizer are then as they were before. After the first iterations there are no heap allocations.
+ */
 lh_status lh_training_step(lh_training *training, double progress, lh_iteration *result, lh_error *error);
 
 /* Segments per update in this iteration. */

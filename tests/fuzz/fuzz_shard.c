@@ -20,6 +20,10 @@ static void set_checksums(unsigned char *bytes, size_t size)
     if (header->name_offset <= size && header->name_bytes <= size - header->name_offset) {
         header->name_checksum = lzma_crc64(bytes + header->name_offset, header->name_bytes, 0);
     }
+    uint64_t answers = header->answer_offset;
+    if (answers <= size && header->token_count <= (size - answers) / sizeof(uint32_t)) {
+        header->answer_checksum = lzma_crc64(bytes + answers, header->token_count * sizeof(uint32_t), 0);
+    }
     header->header_checksum = lzma_crc64(bytes, offsetof(lh_shard_header, header_checksum), 0);
 }
 
@@ -31,6 +35,9 @@ static unsigned read_all(const lh_shard *shard)
         const lh_shard_document *document = &shard->documents[i];
         for (uint64_t j = 0; j < document->tokens * shard->header.token_width; j++) {
             sum += tokens[document->start * shard->header.token_width + j];
+        }
+        for (uint64_t j = 0; shard->answers && j < document->tokens; j++) {
+            sum += shard->answers[document->start + j];
         }
         for (uint64_t j = 0; j < (uint64_t)document->name_size + document->label_size; j++) {
             sum += (unsigned char)shard->names[document->name_offset + j];

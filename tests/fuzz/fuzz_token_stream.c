@@ -9,9 +9,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void try_layout(lh_token_stream_layout layout, const uint8_t *data, size_t size)
+static void try_layout(lh_token_stream_layout layout, bool answers, const uint8_t *data, size_t size)
 {
     static const int32_t tokens[40] = {1, 2, 3};
+    static const uint32_t some[40] = {0, 1, 0, 2, [20] = LH_ANSWER};
     static const uint64_t lengths[4] = {7, 0, 1, 32};
     lh_split *split;
     lh_token_stream *stream;
@@ -21,6 +22,7 @@ static void try_layout(lh_token_stream_layout layout, const uint8_t *data, size_
     options.segment = 8;
     options.epochs = 3;
     if (lh_split_create(&split, tokens, lengths, 4, 10, NULL) != LH_OK ||
+        (answers && lh_split_set_answers(split, some, NULL) != LH_OK) ||
         lh_token_stream_create(&stream, split, &options, NULL) != LH_OK) {
         abort();
     }
@@ -50,8 +52,10 @@ static void try_layout(lh_token_stream_layout layout, const uint8_t *data, size_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    try_layout(LH_STREAM_LANES, data, size);
-    try_layout(LH_STREAM_DOCUMENTS, data, size);
-    try_layout(LH_STREAM_CROPS, data, size);
+    for (int answers = 0; answers < 2; answers++) {
+        try_layout(LH_STREAM_LANES, answers, data, size);
+        try_layout(LH_STREAM_DOCUMENTS, answers, data, size);
+        try_layout(LH_STREAM_CROPS, answers, data, size);
+    }
     return 0;
 }

@@ -164,7 +164,7 @@ static int poison_foreign_pointers(int id, const void *arguments)
     case LH_KERNEL_SOFTMAX_BACKWARD: return POISON_ODD4((const lh_softmax_args *)arguments, x, y, d_y, d_x);
     case LH_KERNEL_CROSS_ENTROPY: {
         const lh_cross_entropy_args *x = arguments;
-        return POISON_ODD4(x, logits, targets, weight, nll) + poison_odd(x->lse);
+        return POISON_ODD4(x, logits, targets, weight, nll) + poison_odd(x->lse) + poison_odd(x->best);
     }
     case LH_KERNEL_ROPE: return POISON_ODD4((const lh_rope_args *)arguments, x, y, position, position);
     case LH_KERNEL_DROPOUT: return POISON_ODD4((const lh_dropout_args *)arguments, x, y, x, y);

@@ -294,12 +294,179 @@ static void test_absurd_headers(void **state)
     memcpy(bytes, &header, sizeof header);
     assert_int_equal(open_bytes(bytes, size, true, NULL), LH_E_FORMAT);
     header = good;
-    header.version = 2;
+    header.version = 3;
     header.header_checksum = lzma_crc64((const uint8_t *)&header, offsetof(lh_shard_header, header_checksum), 0);
     memcpy(bytes, &header, sizeof header);
     lh_error error = {0};
     assert_int_equal(open_bytes(bytes, size, true, &error), LH_E_UNSUPPORTED);
-    assert_non_null(strstr(error.message, "version 2"));
+    assert_non_null(strstr(error.message, "version 3"));
+    free(bytes);
+}
+
+/* ---- answers ---- */
+
+static uint32_t answer_of(uint64_t document, uint64_t position)
+{
+    uint64_t turn = (position + document) % 5;
+    return turn == 1 ? LH_ANSWER : turn == 4 ? (uint32_t)(position - position / 3) : 0;
+}
+
+static void write_answers(lh_shard_writer *writer, uint64_t document)
+{
+    int32_t ids[64];
+    uint32_t answers[64];
+    uint64_t length = length_of(document);
+    for (uint64_t i = 0; i < length; i += 64) {
+        uint64_t part = length - i < 64 ? length - i : 64;
+        for (uint64_t j = 0; j < part; j++) {
+            ids[j] = token_of(document, i + j, writer->vocab_size);
+            answers[j] = answer_of(document, i + j);
+        }
+        assert_int_equal(lh_shard_writer_answers(writer, ids, answers, part, NULL), LH_OK);
+    }
+    lh_text_totals totals = {0};
+    assert_int_equal(lh_shard_writer_end_document(writer, "row", "", &totals, NULL), LH_OK);
+}
+
+static void write_answered_shard(const char *file, uint64_t first, uint64_t documents)
+{
+    lh_shard_writer writer;
+    lh_error error = {0};
+    assert_int_equal(lh_shard_writer_open(&writer, file, 300, 77, NULL, &error), LH_OK);
+    for (uint64_t i = 0; i < documents; i++) {
+        write_answers(&writer, first + i);
+    }
+    assert_int_equal(lh_shard_writer_finish(&writer, &error), LH_OK);
+}
+
+static void test_answers_come_back(void **state)
+{
+    (void)state;
+    write_answered_shard(at("a0"), 0, 6);
+    write_answered_shard(at("a1"), 6, 3);
+    assert_int_equal(access(at("a0.answers"), F_OK), -1);
+    char names[2][128];
+    const char *paths[] = {names[0], names[1]};
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(names[i], sizeof names[i], "%s/a%d", folder, i);
+    }
+    lh_split split;
+    lh_error error = {0};
+    assert_int_equal(lh_split_open(&split, "train", paths, 2, &error), LH_OK);
+    assert_true(split.answered);
+    uint32_t *answers = malloc(split.tokens * sizeof *answers);
+    lh_split_copy_answers(&split, 0, split.tokens, answers);
+    uint64_t token = 0, count = 0;
+    for (uint64_t i = 0; i < 9; i++) {
+        for (uint64_t t = 0; t < length_of(i); t++, token++) {
+            uint32_t one;
+            lh_split_copy_answers(&split, token, 1, &one);
+            assert_int_equal(one, answer_of(i, t));
+            assert_int_equal(answers[token], one);
+            count += one != 0;
+        }
+    }
+    assert_int_equal(token, split.tokens);
+    assert_int_equal(count, split.answers);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(split.shards[i].header.version, LH_SHARD_VERSION_ANSWERS);
+        assert_int_equal(lh_shard_verify(&split.shards[i], &error), LH_OK);
+    }
+    lh_split_close(&split);
+    free(answers);
+    write_shard(at("a1"), 300, 6, 3);
+    assert_int_equal(lh_split_open(&split, "train", paths, 2, &error), LH_E_FORMAT);
+    assert_non_null(strstr(error.message, "only one says"));
+    /* All tokens or none, in one go. */
+    lh_shard_writer writer;
+    lh_shard_progress progress;
+    assert_int_equal(lh_shard_writer_open(&writer, at("half"), 300, 77, NULL, NULL), LH_OK);
+    write_answers(&writer, 0);
+    assert_int_equal(lh_shard_writer_sync(&writer, &progress, NULL), LH_E_INTERNAL);
+    write_document(&writer, 4);
+    error = (lh_error){0};
+    assert_int_equal(lh_shard_writer_finish(&writer, &error), LH_E_INTERNAL);
+    assert_non_null(strstr(error.message, "5 of 22 tokens"));
+    assert_int_equal(lh_heap_live_bytes(), 0);
+}
+
+/* Puts the bytes' own checksums right, so that what they cover is looked at. */
+static void sign(char *bytes)
+{
+    lh_shard_header header;
+    memcpy(&header, bytes, sizeof header);
+    header.answer_checksum = lzma_crc64((const uint8_t *)bytes + header.answer_offset, header.token_count * 4, 0);
+    header.header_checksum = lzma_crc64((const uint8_t *)&header, offsetof(lh_shard_header, header_checksum), 0);
+    memcpy(bytes, &header, sizeof header);
+}
+
+static lh_status open_header(char *bytes, size_t size, const lh_shard_header *header)
+{
+    lh_shard_header copy = *header;
+    copy.header_checksum = lzma_crc64((const uint8_t *)&copy, offsetof(lh_shard_header, header_checksum), 0);
+    memcpy(bytes, &copy, sizeof copy);
+    return open_bytes(bytes, size, true, NULL);
+}
+
+static void test_hostile_answers(void **state)
+{
+    (void)state;
+    write_answered_shard(at("good"), 4, 2); /* documents of 17 and 64 tokens */
+    size_t size;
+    char *bytes = scratch_read(at("good"), &size);
+    lh_shard_header good;
+    memcpy(&good, bytes, sizeof good);
+    assert_int_equal(open_bytes(bytes, size, true, NULL), LH_OK);
+    for (size_t keep = 256; keep < size; keep++) {
+        assert_int_equal(open_bytes(bytes, keep, false, NULL), LH_E_FORMAT);
+    }
+    lh_error error = {0};
+    for (size_t byte = good.answer_offset; byte < size; byte++) {
+        error = (lh_error){0};
+        bytes[byte] = (char)(bytes[byte] ^ 16);
+        assert_int_equal(open_bytes(bytes, size, true, &error), LH_E_FORMAT);
+        assert_non_null(strstr(error.message, "checksum of its answers"));
+        bytes[byte] = (char)(bytes[byte] ^ 16);
+    }
+    /* The first token of the second document cannot repeat what stands in the first. */
+    uint32_t before[] = {1, 17, UINT32_MAX - 1};
+    uint32_t *first = (uint32_t *)(void *)(bytes + good.answer_offset) + 17, kept = *first;
+    for (int i = 0; i < 3; i++) {
+        *first = before[i];
+        error = (lh_error){0};
+        sign(bytes);
+        assert_int_equal(open_bytes(bytes, size, false, NULL), LH_OK);
+        assert_int_equal(open_bytes(bytes, size, true, &error), LH_E_FORMAT);
+        assert_non_null(strstr(error.message, "token 0 of document 1"));
+    }
+    *first = kept ? 0 : LH_ANSWER;
+    error = (lh_error){0};
+    sign(bytes);
+    assert_int_equal(open_bytes(bytes, size, true, &error), LH_E_FORMAT);
+    assert_non_null(strstr(error.message, "its header says"));
+    *first = kept;
+    static const uint64_t values[] = {
+        0, 1, 63, 255, 256, 257, 1u << 20, UINT32_MAX, INT64_MAX, UINT64_MAX - 63, UINT64_MAX};
+    size_t fields[] = {offsetof(lh_shard_header, answer_offset), offsetof(lh_shard_header, answer_count),
+                       offsetof(lh_shard_header, answer_checksum), offsetof(lh_shard_header, token_count),
+                       offsetof(lh_shard_header, name_bytes)};
+    for (size_t a = 0; a < sizeof fields / sizeof *fields; a++) {
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+            lh_shard_header header = good;
+            memcpy((char *)&header + fields[a], &values[v], sizeof values[v]);
+            assert_int_equal(open_header(bytes, size, &header), LH_E_FORMAT);
+        }
+    }
+    lh_shard_header header = good;
+    header.version = LH_SHARD_VERSION; /* the answers would be too much */
+    assert_int_equal(open_header(bytes, size, &header), LH_E_FORMAT);
+    assert_int_equal(open_header(bytes, size, &good), LH_OK);
+    free(bytes);
+    write_shard(at("good"), 300, 4, 2);
+    bytes = scratch_read(at("good"), &size);
+    memcpy(&header, bytes, sizeof header);
+    header.version = LH_SHARD_VERSION_ANSWERS; /* there are none */
+    assert_int_equal(open_header(bytes, size, &header), LH_E_FORMAT);
     free(bytes);
 }
 
@@ -333,6 +500,8 @@ int main(void)
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_absurd_headers),
         cmocka_unit_test(test_bad_token_is_found_when_read),
+        cmocka_unit_test(test_answers_come_back),
+        cmocka_unit_test(test_hostile_answers),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

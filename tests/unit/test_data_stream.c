@@ -40,6 +40,25 @@ static lh_split *make_split(const uint64_t *lengths, uint64_t documents)
     return split;
 }
 
+/* Every seventh token, but none of a document's first twelve: whole segments have no answer. */
+static uint32_t answer_of(uint64_t position)
+{
+    return position < 12 || position % 7 != 3 ? 0 : position % 2 ? (uint32_t)position : LH_ANSWER;
+}
+
+static void set_answers(lh_split *split)
+{
+    uint32_t *answers = malloc((split->tokens + 1) * sizeof *answers);
+    for (uint64_t i = 0; i < split->documents; i++) {
+        lh_document document = lh_split_document(split, i);
+        for (uint64_t p = 0; p < document.tokens; p++) {
+            answers[document.start + p] = answer_of(p);
+        }
+    }
+    assert_int_equal(lh_split_set_answers(split, answers, NULL), LH_OK);
+    free(answers);
+}
+
 /* Follows a stream and keeps, per lane, what the next input must be. */
 typedef struct follower {
     const lh_split *split;
@@ -83,7 +102,15 @@ static void check_place(follower *f, const lh_batch *batch, int64_t lane, int64_
     assert_int_equal(lh_split_copy(f->split, token, 1, &expected, NULL), LH_OK);
     assert_int_equal(batch->targets[i], expected);
     f->times[token]++;
-    f->scored++;
+    bool answers = f->split->answered;
+    uint32_t answer = answers ? answer_of(position) : 0;
+    assert_int_equal(batch->mask[i], !answers || f->options.every_target || answer != 0);
+    if (answers) {
+        assert_int_equal(batch->answers[i], answer);
+    } else {
+        assert_null(batch->answers);
+    }
+    f->scored += batch->mask[i];
     bool chain = batch->flags[i] & LH_INPUT_CHAIN_START, marked = batch->flags[i] & LH_INPUT_DOCUMENT_START;
     if (!chain) {
         assert_true(f->started[lane]);
@@ -117,15 +144,17 @@ static void check_batch(follower *f, const lh_batch *batch)
         bool padded = false;
         for (int64_t t = 0; t < batch->length; t++) {
             int64_t i = lane * batch->length + t;
-            if (batch->mask[i]) {
+            if (batch->valid[i]) {
                 assert_false(padded);
                 check_place(f, batch, lane, t);
-                scored++;
+                scored += batch->mask[i];
             } else {
                 padded = true;
                 assert_int_equal(batch->inputs[i], 0);
                 assert_int_equal(batch->targets[i], 0);
                 assert_int_equal(batch->flags[i], 0);
+                assert_int_equal(batch->mask[i], 0);
+                assert_int_equal(batch->answers ? batch->answers[i] : 0, 0);
                 assert_int_equal(batch->documents[i], -1);
                 assert_int_equal(batch->positions[i], -1);
             }
@@ -361,6 +390,55 @@ static void test_crops(void **state)
     lh_split_free(split);
 }
 
+/* Answers alone are scored, wherever the layout puts them, and everything else is still read: as without answers,
+ * but for the mask. */
+static void test_answers(void **state)
+{
+    (void)state;
+    lh_split *split = make_split(books, BOOKS);
+    set_answers(split);
+    for (int variant = 0; variant < 60; variant++) {
+        lh_token_stream_options options = lh_token_stream_defaults();
+        options.layout = (lh_token_stream_layout)(variant % 3);
+        bool documents = options.layout == LH_STREAM_DOCUMENTS;
+        options.boundary = documents ? (lh_token_stream_boundary)(variant / 3 % 3) : LH_BOUNDARY_CONTINUE;
+        options.shuffle = documents && variant % 2;
+        options.every_target = variant % 4 == 3;
+        options.start_token = options.layout != LH_STREAM_CROPS && variant % 5 == 0 ? 7 : -1;
+        options.lanes = 1 + variant % 4;
+        options.segment = 1 + variant % 50;
+        options.epochs = 2;
+        follower f = follow(split, options);
+        lh_token_stream_totals totals = run(split, options, &f);
+        uint64_t answers = 0, targets = 0;
+        for (uint64_t i = 0; i < split->documents; i++) {
+            lh_document document = lh_split_document(split, i);
+            for (uint64_t p = 0; p < document.tokens; p++) {
+                targets += f.times[document.start + p];
+                answers += answer_of(p) ? f.times[document.start + p] : 0;
+            }
+        }
+        assert_true(answers > 0 && answers < targets);
+        assert_int_equal(totals.scored, options.every_target ? targets : answers);
+        if (options.layout != LH_STREAM_CROPS) {
+            assert_int_equal(totals.total, 2 * split->tokens);
+        }
+        unfollow(&f);
+    }
+    lh_token_stream_options options = lh_token_stream_defaults();
+    lh_token_stream *stream, *other;
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
+    options.every_target = true;
+    assert_int_equal(lh_token_stream_create(&other, split, &options, NULL), LH_OK);
+    void *blob = malloc(lh_token_stream_state_size(stream));
+    lh_token_stream_save(stream, blob);
+    assert_int_equal(lh_token_stream_restore(other, blob, lh_token_stream_state_size(other), NULL), LH_E_FORMAT);
+    free(blob);
+    lh_token_stream_free(other);
+    lh_token_stream_free(stream);
+    lh_split_free(split);
+}
+
 static void test_permutation(void **state)
 {
     (void)state;
@@ -565,12 +643,13 @@ static void test_refusals(void **state)
     assert_int_equal(lh_token_stream_next(stream, 0, &batch, NULL), LH_E_ARGUMENT);
     lh_token_stream_free(stream);
     /* Every allocation that fails is reported, and nothing leaks. */
-    for (int64_t n = 0; n < 9; n++) {
+    set_answers(split);
+    for (int64_t n = 0; n < 11; n++) {
         lh_error error = {0};
         lh_heap_fail_after(n);
         lh_status status = lh_token_stream_create(&stream, split, &options, &error);
         lh_heap_fail_after(-1);
-        assert_int_equal(status, n < 8 ? LH_E_MEMORY : LH_OK);
+        assert_int_equal(status, n < 10 ? LH_E_MEMORY : LH_OK);
         lh_token_stream_free(stream);
     }
     lh_split_free(one);
@@ -589,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_padding_aligns_documents),
         cmocka_unit_test(test_segments_do_not_matter),
         cmocka_unit_test(test_crops),
+        cmocka_unit_test(test_answers),
         cmocka_unit_test(test_permutation),
         cmocka_unit_test(test_restore),
         cmocka_unit_test(test_restore_refuses_damage),

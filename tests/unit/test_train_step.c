@@ -317,8 +317,11 @@ static void validation_is_the_plain_loss(void **state)
         (void)step(&u);
     }
     lh_training *r = u.training;
-    lh_loss_sums sums;
-    assert_int_equal(lh_validate(t.training, t.split, LANES * LANE, LANES, NULL, NULL, &sums, &t.error), LH_OK);
+    lh_validation validation;
+    assert_int_equal(lh_validate(t.training, t.split, LANES * LANE, LANES, NULL, NULL, &validation, &t.error),
+                     LH_OK);
+    lh_loss_sums sums = validation.sums;
+    assert_false(validation.answered);
     int32_t tokens[LANES * LANE];
     assert_int_equal(lh_split_copy(u.split, 0, LANES * LANE, tokens, NULL), LH_OK);
     lh_stream *fresh;
