@@ -13,6 +13,7 @@ data text formats
 memory
 model
 train infer eval report
+compare
 cli"
 
 find . -name '*.[ch]' | sort | xargs -r grep -nH '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' |

@@ -175,21 +175,6 @@ static lh_status choose_first(task *t, lh_error *error)
     return LH_OK;
 }
 
-/* About so many tokens side by side fill the machine. */
-#define TOKENS_AT_ONCE 8192
-
-static int64_t usual_lanes(const task *t)
-{
-    const lh_protocol *p = &t->options.protocol;
-    int64_t length = lh_protocol_has_windows(p->kind) ? p->window : t->model->config.segment;
-    int64_t lanes = TOKENS_AT_ONCE / (length > 0 ? length : 1);
-    int64_t most =
-        p->kind == LH_PROTOCOL_BOOK || p->kind == LH_PROTOCOL_TRUNC ? (int64_t)t->corpus->document_count : 16;
-    lanes = lanes > 16 ? 16 : lanes;
-    lanes = lanes > most ? most : lanes;
-    return p->kind == LH_PROTOCOL_STREAM || lanes < 1 ? 1 : lanes;
-}
-
 static lh_status choose_protocol(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
@@ -226,7 +211,7 @@ static lh_status evaluate(task *t, lh_error *error)
     const lh_command *c = t->command;
     lh_eval_options *o = &t->options;
     o->lanes = lh_command_integer(c, "lanes");
-    o->lanes = o->lanes > 0 ? o->lanes : usual_lanes(t);
+    o->lanes = o->lanes > 0 ? o->lanes : lh_eval_usual_lanes(&o->protocol, t->model, t->corpus);
     o->threads = (int)lh_command_integer(c, "threads");
     o->tally.position_bin = lh_command_integer(c, "position-bin");
     o->tally.warm = (uint64_t)lh_model_reach(t->model);

@@ -14,6 +14,7 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_data_prepare,
     &lh_verb_data_info,
     &lh_verb_report,
+    &lh_verb_compare,
     &lh_verb_tokenizer_train,
     &lh_verb_tokenizer_encode,
     &lh_verb_tokenizer_decode,

@@ -7,6 +7,21 @@
 #include <string.h>
 #include <unistd.h>
 
+/* About so many tokens side by side fill the machine. */
+#define TOKENS_AT_ONCE 8192
+#define MOST_LANES 16
+
+int64_t lh_eval_usual_lanes(const lh_protocol *protocol, const lh_model *model, const lh_eval_corpus *corpus)
+{
+    bool books = protocol->kind == LH_PROTOCOL_BOOK || protocol->kind == LH_PROTOCOL_TRUNC;
+    int64_t length = lh_protocol_has_windows(protocol->kind) ? protocol->window : model->config.segment;
+    int64_t lanes = TOKENS_AT_ONCE / (length > 0 ? length : 1);
+    int64_t most = books ? (int64_t)corpus->document_count : MOST_LANES;
+    lanes = lanes > MOST_LANES ? MOST_LANES : lanes;
+    lanes = lanes > most ? most : lanes;
+    return protocol->kind == LH_PROTOCOL_STREAM || lanes < 1 ? 1 : lanes;
+}
+
 double lh_eval_run_charge(const lh_eval_run *run)
 {
     return log((double)run->model->config.vocab);

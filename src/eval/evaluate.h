@@ -38,6 +38,10 @@ typedef struct lh_evaluation {
     bool resumed;
 } lh_evaluation;
 
+/* How many lanes, documents or windows side by side make good use of a machine; for stream 1, so that no token is
+ * without its context. */
+int64_t lh_eval_usual_lanes(const lh_protocol *protocol, const lh_model *model, const lh_eval_corpus *corpus);
+
 /* options.protocol must have been completed; options.tally.warm is taken as it is. LH_E_CONFIG if the file to
  * resume from belongs to another evaluation. The file is removed when the evaluation is complete. */
 lh_status lh_evaluate(lh_evaluation *evaluation, const lh_model *model, const lh_tokenizer *tokenizer,

@@ -331,7 +331,8 @@ static lh_status loop(run *r, lh_error *error)
     lh_training *t = r->training;
     uint64_t step_tokens = (uint64_t)lh_training_step_tokens(t);
     bool timed = t->config.minutes > 0 || r->last_iteration == INT64_MAX;
-    lh_progress_start(&r->progress, "train", "tokens", timed ? 0 : (uint64_t)r->last_iteration * step_tokens);
+    lh_progress_start(&r->progress, r->options->label ? r->options->label : "train", "tokens",
+                      timed ? 0 : (uint64_t)r->last_iteration * step_tokens);
     r->started = lh_now();
     r->progress.started = r->started - r->base_seconds; /* so that the rate is that of all sessions */
     /* A stop in the middle of an evaluation leaves it to be done now. */

@@ -15,6 +15,7 @@
 
 typedef struct lh_run_options {
     const char *directory;
+    const char *label;        /* of the progress line; NULL: "train" */
     bool must_exist;          /* go on with a run; never begin one */
     bool (*stop)(void *user); /* asked between steps: true saves and ends the run. May be NULL */
     void *user;
