@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The cost at a length is the median of so many segments before it, so that a disturbed one does not count. */
-#define SEGMENTS_AT_ONCE 16
+/* The cost at a length is the median over up to so many segments before it, so that disturbed ones do not count. */
+#define MOST_SEGMENTS 4096
 /* Segments that are read before anything counts: pages and threads come into being in them. */
 #define WARM_UP 2
 /* Text that is read again and again: more would say nothing else about the cost. */
@@ -27,8 +27,8 @@ typedef struct meter {
     int32_t *tokens, *text; /* one segment and the token behind it; all of the text */
     double *nats;
     int64_t segment, text_tokens;
-    double recent[SEGMENTS_AT_ONCE]; /* seconds of the last segments, in a ring */
-    int64_t read;                    /* segments since the last reset */
+    double recent[MOST_SEGMENTS], sorted[MOST_SEGMENTS]; /* seconds of the last segments, in a ring */
+    int64_t read;                                        /* segments since the last reset */
     lh_progress progress;
     char label[128];
 } meter;
@@ -74,7 +74,7 @@ static lh_status read_segment(meter *m, lh_error *error)
     }
     double before = lh_now();
     LH_TRY(lh_session_score(m->session, m->tokens, m->tokens + 1, m->segment, m->nats, error));
-    m->recent[m->read++ % SEGMENTS_AT_ONCE] = lh_now() - before;
+    m->recent[m->read++ % MOST_SEGMENTS] = lh_now() - before;
     return LH_OK;
 }
 
@@ -84,20 +84,19 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Milliseconds per token over the last segments, of which no more than the last half of the document. */
-static double recent_cost(const meter *m)
+/* Milliseconds per token: the median of the segments in the second half of the document so far. */
+static double recent_cost(meter *m)
 {
-    double times[SEGMENTS_AT_ONCE];
-    int64_t half = (m->read + 1) / 2, count = half < SEGMENTS_AT_ONCE ? half : SEGMENTS_AT_ONCE;
+    int64_t half = (m->read + 1) / 2, count = half < MOST_SEGMENTS ? half : MOST_SEGMENTS;
     for (int64_t i = 0; i < count; i++) {
-        times[i] = m->recent[(m->read - 1 - i) % SEGMENTS_AT_ONCE];
+        m->sorted[i] = m->recent[(m->read - 1 - i) % MOST_SEGMENTS];
     }
-    qsort(times, (size_t)count, sizeof *times, ascending);
-    double median = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
+    qsort(m->sorted, (size_t)count, sizeof *m->sorted, ascending);
+    double median = count % 2 ? m->sorted[count / 2] : (m->sorted[count / 2 - 1] + m->sorted[count / 2]) / 2;
     return 1e3 * median / (double)m->segment;
 }
 
-static json_t *point(const meter *m)
+static json_t *point(meter *m)
 {
     return json_pack("{s:I, s:f, s:I}", "length", (json_int_t)(m->read * m->segment), "milliseconds_per_token",
                      recent_cost(m), "state_bytes", (json_int_t)lh_session_state_bytes(m->session));
@@ -116,7 +115,8 @@ static lh_status read_up_to(meter *m, int64_t segments, double deadline, bool *r
             return LH_OK;
         }
         LH_TRY(read_segment(m, error));
-        (void)snprintf(note, sizeof note, "%.3g ms/token", recent_cost(m));
+        (void)snprintf(note, sizeof note, "%.3g ms/token",
+                       1e3 * m->recent[(m->read - 1) % MOST_SEGMENTS] / (double)m->segment);
         lh_progress_update(&m->progress, (uint64_t)(m->read * m->segment), note);
     }
     *reached = true;
@@ -157,27 +157,33 @@ static lh_status measure(meter *m, json_t *points, lh_error *error)
 
 lh_status lh_stage_cost(void *user, lh_string *answer, lh_error *error)
 {
-    meter m = {.stage = user};
+    meter *m = lh_heap_alloc(sizeof *m);
     json_t *points = json_array();
     double started = lh_now();
-    (void)snprintf(m.label, sizeof m.label, "%.90s costs", m.stage->label);
-    lh_status status = open_all(&m, error);
+    if (!m) {
+        json_decref(points);
+        return lh_fail(error, LH_E_MEMORY, "no memory to measure costs");
+    }
+    m->stage = user;
+    (void)snprintf(m->label, sizeof m->label, "%.90s costs", m->stage->label);
+    lh_status status = open_all(m, error);
     if (status == LH_OK) {
-        status = measure(&m, points, error);
+        status = measure(m, points, error);
     }
     if (status == LH_OK) {
-        json_t *root = json_pack("{s:I, s:I, s:O, s:f, s:I}", "segment", (json_int_t)m.segment, "reached",
-                                 (json_int_t)(m.read * m.segment), "points", points, "wall_seconds",
+        json_t *root = json_pack("{s:I, s:I, s:O, s:f, s:I}", "segment", (json_int_t)m->segment, "reached",
+                                 (json_int_t)(m->read * m->segment), "points", points, "wall_seconds",
                                  lh_now() - started, "heap_peak_bytes", (json_int_t)lh_heap_peak_bytes());
         status = lh_stage_answer(root, answer, error);
     }
     json_decref(points);
-    lh_session_free(m.session);
-    lh_eval_corpus_free(m.corpus);
-    lh_tokenizer_free(m.tokenizer);
-    lh_model_free(m.model);
-    lh_heap_free(m.tokens);
-    lh_heap_free(m.nats);
-    lh_heap_free(m.text);
+    lh_session_free(m->session);
+    lh_eval_corpus_free(m->corpus);
+    lh_tokenizer_free(m->tokenizer);
+    lh_model_free(m->model);
+    lh_heap_free(m->tokens);
+    lh_heap_free(m->nats);
+    lh_heap_free(m->text);
+    lh_heap_free(m);
     return status;
 }

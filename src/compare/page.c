@@ -10,7 +10,8 @@
 
 /* Wider than other pages, and a table whose columns sort when their heading is clicked. */
 static const char head[] =
-    "<style>main{max-width:1060px}.wide{overflow-x:auto}td:first-child,th:first-child{text-align:left}\n"
+    "<style>main{max-width:1060px}.wide{overflow-x:auto}.wide "
+    "td{white-space:nowrap}td:first-child,th:first-child{text-align:left}\n"
     "table.sort th{cursor:pointer;white-space:nowrap}table.sort th:hover{color:var(--ink)}\n"
     "table.sort th.up::after{content:' \\2191'}table.sort th.down::after{content:' \\2193'}\n"
     ".dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:7px}\n"
@@ -169,10 +170,11 @@ static void value_cell(const sheet *s, size_t index, bool best)
 {
     char text[96];
     lh_result_spread v = lh_result_spread_of(s->results, method_name(s, index), "value");
-    if (v.runs > 1) {
-        (void)snprintf(text, sizeof text, "%.4f <span class=soft>&plusmn; %.4f</span>", v.mean, v.deviation);
-    } else {
-        (void)snprintf(text, sizeof text, "%.4f", v.mean);
+    const char *format = v.mean < 1e4 ? "%.4f" : "%.4g";
+    int used = snprintf(text, sizeof text, format, v.mean);
+    if (v.runs > 1 && used > 0) {
+        (void)snprintf(text + used, sizeof text - (size_t)used, " <span class=soft>&plusmn; %.4g</span>",
+                       v.deviation);
     }
     cell(s->out, v.mean, text, best ? " class=best" : "");
 }
@@ -188,7 +190,7 @@ static void table_row(const sheet *s, size_t index, bool best)
     count_cell(s->out, mean_of(s, index, "training.tokens"));
     count_cell(s->out, mean_of(s, index, "training.tokens_per_second"));
     count_cell(s->out, mean_of(s, index, "evaluation.tokens_per_second"));
-    bytes_cell(s->out, mean_of(s, index, "evaluation.state_bytes"));
+    bytes_cell(s->out, lh_result_number(method, "state_bytes"));
     bytes_cell(s->out, mean_of(s, index, "training.peak_bytes"));
     lh_string_print(s->out, "</tr>\n");
 }
@@ -317,8 +319,23 @@ static bool cost_by_length(const sheet *s, const json_t *run, points *p)
     return true;
 }
 
+/* Where the y axis of curves that fall steeply should end so that their ends can be told apart: the highest value
+ * behind the first tenth. */
+static double interesting_top(const points *all, int count)
+{
+    double top = 0;
+    for (int i = 0; i < count; i++) {
+        const points *p = &all[i];
+        double tenth = p->count ? p->x[p->count - 1] / 10 : 0;
+        for (int64_t k = 0; k < p->count; k++) {
+            top = p->x[k] >= tenth ? fmax(top, p->y[k]) : top;
+        }
+    }
+    return top;
+}
+
 /* One line per run, in the colour of its method; the first of a method stands in the key. */
-static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make)
+static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make, bool cut)
 {
     points all[LH_PLOT_MAX_SERIES];
     int made = 0;
@@ -343,6 +360,7 @@ static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make)
             }
         }
     }
+    plot->y_max = cut ? interesting_top(all, made) : 0;
     lh_status status = good ? LH_OK : lh_fail(s->error, LH_E_MEMORY, "no memory for a chart");
     if (status == LH_OK && plot->series_count > 0) {
         status = lh_page_chart(s->out, plot, s->error);
@@ -356,11 +374,10 @@ static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make)
 static lh_status learning_section(const sheet *s)
 {
     lh_plot tokens = {.title = "training loss by tokens", .x_label = "tokens", .y_label = s->unit, .log_x = true};
-    lh_plot seconds = {
-        .title = "training loss by time", .x_label = "seconds of training", .y_label = s->unit, .log_x = true};
+    lh_plot seconds = {.title = "training loss by time", .x_label = "seconds of training", .y_label = s->unit};
     lh_string_print(s->out, "<section><h2>How they learned</h2>\n");
-    LH_TRY(chart(s, &tokens, curve_by_tokens));
-    LH_TRY(chart(s, &seconds, curve_by_seconds));
+    LH_TRY(chart(s, &tokens, curve_by_tokens, true));
+    LH_TRY(chart(s, &seconds, curve_by_seconds, true));
     lh_string_print(s->out, "</section>\n");
     return LH_OK;
 }
@@ -405,11 +422,12 @@ static lh_status position_section(const sheet *s)
                     .x_label = "position (tokens)",
                     .y_label = bytes ? "bits per byte" : "nats per token",
                     .log_x = true,
+                    .short_x = true,
                     .points = true};
     lh_string_print(s->out,
                     "<section><h2>What the context is good for</h2>\n<p>The loss of tokens by how far into "
                     "their document they stand: a method that uses a long context gets better with it.</p>\n");
-    LH_TRY(chart(s, &plot, loss_by_position));
+    LH_TRY(chart(s, &plot, loss_by_position, false));
     position_table(s);
     lh_string_print(s->out, "</section>\n");
     return LH_OK;
@@ -423,7 +441,8 @@ static void reached_sentence(const sheet *s)
     lh_string_print(
         s->out,
         "<p class=given style=\"margin-top:12px\">Every figure is measured, with one document: the "
-        "median of the last segments before that length. A dash: the time allowed (%s a method) was "
+        "median over the segments of its second half when it had that length. A dash: the time allowed (%s a "
+        "method) was "
         "over before. Read were ",
         lh_format_duration(reached, sizeof reached, lh_result_number(s->results, "settings.length_seconds")));
     bool any = false;
@@ -450,7 +469,7 @@ static void cost_table(const sheet *s)
     {
         lh_string_print(s->out, "<th>%s", lh_format_count(text, sizeof text, (double)json_integer_value(length)));
     }
-    lh_string_print(s->out, "<th>state at the end</tr></thead><tbody>\n");
+    lh_string_print(s->out, "<th>state, with the running segment</tr></thead><tbody>\n");
     for (size_t m = 0; m < json_array_size(methods_of(s)); m++) {
         const json_t *run = lh_result_run(s->results, method_name(s, m), "cost");
         const json_t *list = lh_result_at(run, "cost.points");
@@ -475,26 +494,33 @@ static lh_status cost_section(const sheet *s)
                     .x_label = "tokens of the document so far",
                     .y_label = "milliseconds per token",
                     .log_x = true,
+                    .short_x = true,
                     .zero_based = true,
                     .points = true};
     lh_string_print(s->out, "<section><h2>What a token costs</h2>\n");
-    LH_TRY(chart(s, &plot, cost_by_length));
+    LH_TRY(chart(s, &plot, cost_by_length, false));
     cost_table(s);
     reached_sentence(s);
     lh_string_print(s->out, "</section>\n");
     return LH_OK;
 }
 
-static void bars(const sheet *s, const char *title, const char *path)
+/* Bars of bytes: of what is known of the methods themselves, or of the mean over their runs. */
+static double bytes_of(const sheet *s, size_t index, const char *path, bool of_method)
+{
+    return of_method ? lh_result_number(json_array_get(methods_of(s), index), path) : mean_of(s, index, path);
+}
+
+static void bars(const sheet *s, const char *title, const char *path, bool of_method)
 {
     double most = 0;
     char text[40];
     for (size_t m = 0; m < json_array_size(methods_of(s)); m++) {
-        most = fmax(most, mean_of(s, m, path));
+        most = fmax(most, bytes_of(s, m, path, of_method));
     }
     lh_string_print(s->out, "<p>%s</p><table class=bars>\n", title);
     for (size_t m = 0; m < json_array_size(methods_of(s)); m++) {
-        double value = mean_of(s, m, path);
+        double value = bytes_of(s, m, path, of_method);
         lh_string_print(s->out, "<tr><td>%s<td>", method_name(s, m));
         if (isfinite(value)) {
             lh_string_print(s->out, "<div class=bar style=\"width:%.1f%%;background:%s\"></div><td>%s",
@@ -511,8 +537,8 @@ static void bars(const sheet *s, const char *title, const char *path)
 static void memory_section(const sheet *s)
 {
     lh_string_print(s->out, "<section><h2>What they keep</h2>\n");
-    bars(s, "State of one document, carried from segment to segment", "evaluation.state_bytes");
-    bars(s, "Peak memory of training", "training.peak_bytes");
+    bars(s, "State of one document, carried from segment to segment", "state_bytes", true);
+    bars(s, "Peak memory of training", "training.peak_bytes", false);
     lh_string_print(s->out, "</section>\n");
 }
 

@@ -22,6 +22,8 @@ static void value_text(char *text, size_t size, const lh_result_spread *s)
 {
     if (s->runs == 0) {
         (void)snprintf(text, size, "-");
+    } else if (s->mean >= 1e4) {
+        (void)snprintf(text, size, "%.4g", s->mean);
     } else if (s->runs == 1) {
         (void)snprintf(text, size, "%.4f", s->mean);
     } else {
@@ -56,7 +58,7 @@ static void table_row(const json_t *results, const json_t *method, lh_string *ou
         count_text(b, sizeof b, lh_result_number(method, "training_flops")),
         count_text(c, sizeof c, lh_result_spread_of(results, name, "training.tokens_per_second").mean),
         count_text(d, sizeof d, lh_result_spread_of(results, name, "evaluation.tokens_per_second").mean),
-        bytes_text(e, sizeof e, lh_result_spread_of(results, name, "evaluation.state_bytes").mean),
+        bytes_text(e, sizeof e, lh_result_number(method, "state_bytes")),
         bytes_text(f, sizeof f, lh_result_spread_of(results, name, "training.peak_bytes").mean), cost);
 }
 
@@ -96,7 +98,8 @@ static const column columns[] = {
     {"word_perplexity", "evaluation.word_perplexity", false},
     {"evaluated_tokens", "evaluation.scored", false},
     {"evaluation_tokens_per_second", "evaluation.tokens_per_second", false},
-    {"state_bytes", "evaluation.state_bytes", false},
+    {"state_bytes", "state_bytes", true},
+    {"state_and_running_segment_bytes", "evaluation.state_bytes", false},
     {"evaluation_peak_bytes", "evaluation.peak_bytes", false},
     {"training_steps", "training.step", false},
     {"training_tokens", "training.tokens", false},

@@ -33,6 +33,16 @@ static const char *style(const lh_plot *plot)
     return plot->bars ? "boxes" : plot->points ? "linespoints pt 7 ps 0.4" : "lines";
 }
 
+static void write_axes(const lh_plot *plot, lh_string *out)
+{
+    lh_string_print(out, "%s%s%s", plot->log_x ? "set logscale x\n" : "", plot->log_y ? "set logscale y\n" : "",
+                    plot->short_x ? "set format x '%.1s %c'\n" : "");
+    if (plot->zero_based || plot->y_max != 0.0) {
+        lh_string_print(out, "set yrange [%s:", plot->zero_based ? "0" : "*");
+        lh_string_print(out, plot->y_max != 0.0 ? "%.9g]\n" : "*]\n", plot->y_max);
+    }
+}
+
 static void write_script(const lh_plot *plot, lh_string *out)
 {
     lh_string_print(
@@ -47,8 +57,8 @@ static void write_script(const lh_plot *plot, lh_string *out)
     quoted(out, plot->x_label);
     lh_string_print(out, " noenhanced textcolor rgb '#666666'\nset ylabel ");
     quoted(out, plot->y_label);
-    lh_string_print(out, " noenhanced textcolor rgb '#666666'\n%s%s%s", plot->log_x ? "set logscale x\n" : "",
-                    plot->log_y ? "set logscale y\n" : "", plot->zero_based ? "set yrange [0:*]\n" : "");
+    lh_string_print(out, " noenhanced textcolor rgb '#666666'\n");
+    write_axes(plot, out);
     for (int s = 0; s < plot->series_count; s++) {
         lh_string_print(out, "$data%d << END_OF_DATA\n", s);
         for (int64_t i = 0; i < plot->series[s].count; i++) {

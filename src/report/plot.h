@@ -18,8 +18,10 @@ typedef struct lh_plot {
     lh_plot_series series[LH_PLOT_MAX_SERIES];
     int series_count;
     int colour[LH_PLOT_MAX_SERIES]; /* of each series, see lh_plot_colour; 0: by its place among them */
-    bool bars; /* boxes instead of lines; x is the position */
+    bool bars;                      /* boxes instead of lines; x is the position */
     bool log_x, log_y;
+    bool short_x;    /* 200.0 k instead of 200000 along x */
+    double y_max;    /* the y axis ends here; 0: where the data does */
     bool points;     /* a dot where each value is, for lines with few of them */
     bool zero_based; /* the y axis starts at 0 */
 } lh_plot;
