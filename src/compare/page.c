@@ -225,14 +225,15 @@ static void results_section(const sheet *s)
     }
     lh_string_print(s->out, "</tbody></table></div>\n");
     failures(s);
-    lh_string_print(
-        s->out,
-        "<p class=given style=\"margin-top:12px\">%s on %.0f held-out tokens (protocol %s). Flop per token: "
-        "forward and backward. Peak memory: the largest resident memory of the training process. Click a "
-        "heading to sort.</p></section>\n",
-        s->unit,
-        lh_result_spread_of(s->results, best < 0 ? "" : method_name(s, (size_t)best), "evaluation.scored").mean,
-        lh_result_text(s->results, "settings.protocol"));
+    lh_string_print(s->out, "<p class=given style=\"margin-top:12px\">");
+    double scored =
+        lh_result_spread_of(s->results, best < 0 ? "" : method_name(s, (size_t)best), "evaluation.scored").mean;
+    if (isfinite(scored)) {
+        lh_string_print(s->out, "%s on %.0f held-out tokens (protocol %s). ", s->unit, scored,
+                        lh_result_text(s->results, "settings.protocol"));
+    }
+    lh_string_print(s->out, "Flop per token: forward and backward. Peak memory: the largest resident memory of the "
+                            "training process. Click a heading to sort.</p></section>\n");
 }
 
 /* ---- charts ---- */
