@@ -323,21 +323,34 @@ static json_t *methods_json(const comparison *c)
     return list;
 }
 
-/* The unit of the first run that has one: all train on the same data. */
-static const char *unit_of(const comparison *c, const char *path)
+/* What runs are compared by, from the first run that tells: all train on the same data. */
+typedef struct measure {
+    const char *unit, *unit_short;                   /* of the value: accuracy, if the text has answers */
+    const char *training_unit, *training_unit_short; /* of the curves */
+} measure;
+
+static measure measure_of(const comparison *c)
 {
-    for (int i = 0; i < c->trial_count; i++) {
-        const char *unit = lh_result_text(c->trials[i].result, path);
-        if (unit[0]) {
-            return unit;
+    measure m = {"held_out_loss", "held out", "loss", "loss"};
+    for (int i = c->trial_count - 1; i >= 0; i--) {
+        const json_t *result = c->trials[i].result;
+        if (lh_result_at(result, "training")) {
+            m.training_unit = m.unit = lh_result_text(result, "training.unit");
+            m.training_unit_short = m.unit_short = lh_result_text(result, "training.unit_short");
         }
     }
-    return "";
+    for (int i = 0; i < c->trial_count; i++) {
+        if (isfinite(lh_result_number(c->trials[i].result, "evaluation.accuracy"))) {
+            m.unit = m.unit_short = "accuracy";
+        }
+    }
+    return m;
 }
 
 static json_t *runs_json(const comparison *c)
 {
     json_t *list = json_array();
+    measure m = measure_of(c);
     for (int i = 0; i < c->trial_count; i++) {
         const lh_trial *trial = &c->trials[i];
         json_t *run = json_deep_copy(trial->result);
@@ -346,9 +359,8 @@ static json_t *runs_json(const comparison *c)
                                                                : "unfinished";
         json_object_set_new(run, "status", json_string(status));
         json_object_set_new(run, "directory", json_string(trial->directory));
-        json_object_set_new(
-            run, "value",
-            lh_json_number(lh_result_number(json_object_get(run, "evaluation"), unit_of(c, "training.unit"))));
+        json_object_set_new(run, "value",
+                            lh_json_number(lh_result_number(json_object_get(run, "evaluation"), m.unit)));
         json_array_append_new(list, run);
     }
     return list;
@@ -358,14 +370,14 @@ static json_t *assemble(const comparison *c)
 {
     json_t *data = json_deep_copy(json_object_get(c->plan, "data"));
     double wall = lh_now() - c->started;
-    const char *unit = unit_of(c, "training.unit");
+    measure m = measure_of(c);
     json_object_set_new(data, "source", json_string(lh_recipe_string(c->recipes[0], "data.path")));
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:o}}", "longhand",
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:o}}", "longhand",
                      lh_version(), "command", c->options->command, "title", c->options->title, "machine",
                      lh_machine_describe((int)lh_recipe_integer(c->recipes[0], "train.threads")), "budget",
-                     budget_json(&c->settings.budget), "settings", settings_json(c), "data", data, "unit",
-                     unit[0] ? unit : "held_out_loss", "unit_short", unit_of(c, "training.unit_short"), "methods",
-                     methods_json(c), "runs", runs_json(c), "seconds", "wall", wall, "parts", c->parts, "overhead",
+                     budget_json(&c->settings.budget), "settings", settings_json(c), "data", data, "unit", m.unit,
+                     "unit_short", m.unit_short, "training_unit", m.training_unit, "methods", methods_json(c),
+                     "runs", runs_json(c), "seconds", "wall", wall, "parts", c->parts, "overhead",
                      lh_json_number(c->parts > 0 ? wall / c->parts - 1 : NAN));
 }
 

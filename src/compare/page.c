@@ -38,11 +38,19 @@ typedef struct sheet {
     const json_t *results;
     lh_string *out;
     lh_error *error;
-    const char *unit_long; /* "bits per byte" */
-    char unit[64];
+    char unit[64], training_unit[64]; /* "bits per byte" */
 } sheet;
 
 /* ---- small pieces ---- */
+
+/* "bits_per_byte" as people write it. */
+static void spell(char *text, size_t size, const char *unit)
+{
+    (void)snprintf(text, size, "%s", unit);
+    for (char *c = text; *c; c++) {
+        *c = *c == '_' ? ' ' : *c;
+    }
+}
 
 static const json_t *methods_of(const sheet *s)
 {
@@ -87,13 +95,13 @@ static double mean_of(const sheet *s, size_t index, const char *path)
     return lh_result_spread_of(s->results, method_name(s, index), path).mean;
 }
 
-/* The method with the lowest value, or -1. */
+/* The method with the best value, or -1. */
 static int best_method(const sheet *s)
 {
     int best = -1;
-    double lowest = INFINITY;
+    double lowest = INFINITY, sign = lh_result_higher_is_better(s->results) ? -1 : 1;
     for (size_t i = 0; i < json_array_size(methods_of(s)); i++) {
-        double value = mean_of(s, i, "value");
+        double value = sign * mean_of(s, i, "value");
         if (value < lowest) {
             lowest = value;
             best = (int)i;
@@ -290,20 +298,35 @@ static bool curve_by_seconds(const sheet *s, const json_t *run, points *p)
     return training_curve(run, "training.curve.seconds", p);
 }
 
-static bool loss_by_position(const sheet *s, const json_t *run, points *p)
+/* What a bin of positions is shown in. */
+static const char *bin_unit(const sheet *s)
 {
-    const json_t *bins = lh_result_at(run, "evaluation.by_position");
-    const char *unit =
-        strcmp(lh_result_text(s->results, "unit"), "bits_per_byte") == 0 ? "bits_per_byte" : "nats_per_token";
+    return strcmp(lh_result_text(s->results, "unit"), "bits_per_byte") == 0 ? "bits_per_byte" : "nats_per_token";
+}
+
+/* Bins double: a value stands in the middle of its bin on a logarithmic axis. */
+static bool binned(const json_t *bins, const char *key, points *p)
+{
     if (!make_points(p, json_array_size(bins))) {
         return false;
     }
     for (size_t i = 0; i < json_array_size(bins); i++) {
         const json_t *bin = json_array_get(bins, i);
-        double from = lh_result_number(bin, "from");
-        add_point(p, from > 0 ? from * sqrt(2.0) : 64, lh_result_number(bin, unit));
+        double from = lh_result_number(bin, "from"), next = lh_result_number(json_array_get(bins, i + 1), "from");
+        add_point(p, from > 0 ? from * sqrt(2.0) : next / 2, lh_result_number(bin, key));
     }
     return true;
+}
+
+static bool loss_by_position(const sheet *s, const json_t *run, points *p)
+{
+    return binned(lh_result_at(run, "evaluation.by_position"), bin_unit(s), p);
+}
+
+static bool accuracy_by_distance(const sheet *s, const json_t *run, points *p)
+{
+    (void)s;
+    return binned(lh_result_at(run, "evaluation.by_distance"), "accuracy", p);
 }
 
 static bool cost_by_length(const sheet *s, const json_t *run, points *p)
@@ -361,7 +384,7 @@ static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make, bool c
             }
         }
     }
-    plot->y_max = cut ? interesting_top(all, made) : 0;
+    plot->y_max = cut ? interesting_top(all, made) : plot->y_max;
     lh_status status = good ? LH_OK : lh_fail(s->error, LH_E_MEMORY, "no memory for a chart");
     if (status == LH_OK && plot->series_count > 0) {
         status = lh_page_chart(s->out, plot, s->error);
@@ -374,8 +397,10 @@ static lh_status chart(const sheet *s, lh_plot *plot, series_of_run make, bool c
 
 static lh_status learning_section(const sheet *s)
 {
-    lh_plot tokens = {.title = "training loss by tokens", .x_label = "tokens", .y_label = s->unit, .log_x = true};
-    lh_plot seconds = {.title = "training loss by time", .x_label = "seconds of training", .y_label = s->unit};
+    lh_plot tokens = {
+        .title = "training loss by tokens", .x_label = "tokens", .y_label = s->training_unit, .short_x = true};
+    lh_plot seconds = {
+        .title = "training loss by time", .x_label = "seconds of training", .y_label = s->training_unit};
     lh_string_print(s->out, "<section><h2>How they learned</h2>\n");
     LH_TRY(chart(s, &tokens, curve_by_tokens, true));
     LH_TRY(chart(s, &seconds, curve_by_seconds, true));
@@ -383,18 +408,17 @@ static lh_status learning_section(const sheet *s)
     return LH_OK;
 }
 
-static void position_table(const sheet *s)
+static void position_table(const sheet *s, const char *path, const char *key)
 {
     const json_t *longest = NULL;
     size_t i, m;
     json_t *run, *bin;
     json_array_foreach(json_object_get(s->results, "runs"), i, run)
     {
-        const json_t *bins = lh_result_at(run, "evaluation.by_position");
+        const json_t *bins = lh_result_at(run, path);
         longest = json_array_size(bins) > json_array_size(longest) ? bins : longest;
     }
-    lh_string_print(s->out,
-                    "<details><summary>as a table</summary><div class=wide><table><tr><th>from token<th>tokens");
+    lh_string_print(s->out, "<details><summary>as a table</summary><div class=wide><table><tr><th>from<th>tokens");
     for (m = 0; m < json_array_size(methods_of(s)); m++) {
         lh_string_print(s->out, "<th>%s", method_name(s, m));
     }
@@ -405,8 +429,8 @@ static void position_table(const sheet *s)
                         lh_result_number(bin, "tokens"));
         for (m = 0; m < json_array_size(methods_of(s)); m++) {
             const json_t *first = lh_result_run(s->results, method_name(s, m), "evaluation");
-            const json_t *row = json_array_get(lh_result_at(first, "evaluation.by_position"), i);
-            double value = lh_result_number(row, "bits_per_byte");
+            const json_t *row = json_array_get(lh_result_at(first, path), i);
+            double value = lh_result_number(row, key);
             char text[32];
             (void)snprintf(text, sizeof text, "%.4f", value);
             cell(s->out, value, text, "");
@@ -418,10 +442,11 @@ static void position_table(const sheet *s)
 
 static lh_status position_section(const sheet *s)
 {
-    bool bytes = strcmp(lh_result_text(s->results, "unit"), "bits_per_byte") == 0;
+    char unit[64];
+    spell(unit, sizeof unit, bin_unit(s));
     lh_plot plot = {.title = "held-out loss by position in the document",
                     .x_label = "position (tokens)",
-                    .y_label = bytes ? "bits per byte" : "nats per token",
+                    .y_label = unit,
                     .log_x = true,
                     .short_x = true,
                     .points = true};
@@ -429,7 +454,34 @@ static lh_status position_section(const sheet *s)
                     "<section><h2>What the context is good for</h2>\n<p>The loss of tokens by how far into "
                     "their document they stand: a method that uses a long context gets better with it.</p>\n");
     LH_TRY(chart(s, &plot, loss_by_position, false));
-    position_table(s);
+    position_table(s, "evaluation.by_position", bin_unit(s));
+    lh_string_print(s->out, "</section>\n");
+    return LH_OK;
+}
+
+static lh_status distance_section(const sheet *s)
+{
+    lh_plot plot = {.title = "accuracy by how far back the answer stands",
+                    .x_label = "distance (tokens)",
+                    .y_label = "accuracy",
+                    .log_x = true,
+                    .short_x = true,
+                    .zero_based = true,
+                    .y_max = 1.0,
+                    .points = true};
+    double chance = NAN;
+    for (size_t m = 0; m < json_array_size(methods_of(s)) && isnan(chance); m++) {
+        chance = mean_of(s, m, "evaluation.chance");
+    }
+    lh_string_print(s->out,
+                    "<section><h2>How far they remember</h2>\n<p>The part of the answers that are right, by "
+                    "how many tokens before them stands what they repeat.");
+    if (isfinite(chance)) {
+        lh_string_print(s->out, " Guessing gives %.3g.", chance);
+    }
+    lh_string_print(s->out, "</p>\n");
+    LH_TRY(chart(s, &plot, accuracy_by_distance, false));
+    position_table(s, "evaluation.by_distance", "accuracy");
     lh_string_print(s->out, "</section>\n");
     return LH_OK;
 }
@@ -582,16 +634,14 @@ static void configuration_section(const sheet *s)
 lh_status lh_compare_page(const json_t *results, lh_string *out, lh_error *error)
 {
     sheet s = {.results = results, .out = out, .error = error};
-    (void)snprintf(s.unit, sizeof s.unit, "%s", lh_result_text(results, "unit"));
-    for (char *c = s.unit; *c; c++) {
-        *c = *c == '_' ? ' ' : *c;
-    }
+    spell(s.unit, sizeof s.unit, lh_result_text(results, "unit"));
+    spell(s.training_unit, sizeof s.training_unit, lh_result_text(results, "training_unit"));
     lh_page_begin(out, lh_result_text(results, "title"), head);
     subtitle(&s);
     tiles(&s);
     results_section(&s);
     LH_TRY(learning_section(&s));
-    LH_TRY(position_section(&s));
+    LH_TRY(lh_result_higher_is_better(results) ? distance_section(&s) : position_section(&s));
     LH_TRY(cost_section(&s));
     memory_section(&s);
     configuration_section(&s);

@@ -63,6 +63,11 @@ lh_result_spread lh_result_spread_of(const json_t *results, const char *method, 
     return s;
 }
 
+bool lh_result_higher_is_better(const json_t *results)
+{
+    return strcmp(lh_result_text(results, "unit"), "accuracy") == 0;
+}
+
 const json_t *lh_result_run(const json_t *results, const char *method, const char *path)
 {
     size_t i;

@@ -1,8 +1,8 @@
 /* The results of a comparison as one JSON object, which all forms of the report are made of.
  *
  *   {"longhand", "command", "title", "machine": {..}, "budget": {"kind", "amount", "text"}, "settings": {..},
- *    "data": {..}, "unit", "unit_short", "methods": [{"name", "summary", "recipe", "parameters", ..}, ..],
- *    "runs": [{"method", "seed", "status": "finished|failed|unfinished", "value", "training": {..},
+ *    "data": {..}, "unit", "unit_short", "training_unit", "methods": [{"name", "summary", "recipe", "parameters",
+ * ..}, ..], "runs": [{"method", "seed", "status": "finished|failed|unfinished", "value", "training": {..},
  *              "evaluation": {..}, "cost": {..}, "error": {"status", "stage", "sentence"}}, ..],
  *    "seconds": {"wall", "parts", "overhead"}} */
 #ifndef LH_COMPARE_RESULTS_H
@@ -23,6 +23,9 @@ typedef struct lh_result_spread {
     int runs;
 } lh_result_spread;
 lh_result_spread lh_result_spread_of(const json_t *results, const char *method, const char *path);
+
+/* Is more of the value better? True for accuracy, false for losses. */
+bool lh_result_higher_is_better(const json_t *results);
 
 /* The first run of a method with a value at the path, or NULL. */
 const json_t *lh_result_run(const json_t *results, const char *method, const char *path);

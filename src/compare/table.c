@@ -96,6 +96,7 @@ static const column columns[] = {
     {"bits_per_byte", "evaluation.bits_per_byte", false},
     {"nats_per_token", "evaluation.nats_per_token", false},
     {"word_perplexity", "evaluation.word_perplexity", false},
+    {"accuracy", "evaluation.accuracy", false},
     {"evaluated_tokens", "evaluation.scored", false},
     {"evaluation_tokens_per_second", "evaluation.tokens_per_second", false},
     {"state_bytes", "state_bytes", true},
