@@ -13,6 +13,7 @@ data text formats
 memory
 model
 train infer eval report
+compare
 api
 cli"
 

@@ -1,6 +1,7 @@
 #include "base/progress.h"
 #include "cli/internal.h"
 #include "cli/verbs.h"
+#include "train/display.h"
 #include "train/request.h"
 #include "train/run.h"
 #include "train/units.h"
@@ -20,37 +21,6 @@ static lh_status add_overrides(lh_recipe *recipe, const lh_command *command, lh_
 }
 
 /* ---- while it goes ---- */
-
-typedef struct display {
-    lh_progress progress;
-    char note[160];
-} display;
-
-static void show(void *user, const lh_run_progress *now)
-{
-    display *d = user;
-    bool training = strcmp(now->phase, "train") == 0;
-    char left[48] = "", duration[40], accuracy[40] = "";
-    if (!d->progress.label || strcmp(d->progress.label, now->phase) != 0) {
-        if (d->progress.label) {
-            lh_progress_finish(&d->progress, NULL);
-        }
-        lh_progress_start(&d->progress, now->phase, training ? "tokens" : "B", now->total);
-        d->progress.started -= now->seconds; /* so that the rate is that of all sessions */
-    }
-    if (isfinite(now->seconds_left)) {
-        (void)snprintf(left, sizeof left, "  %s left",
-                       lh_format_duration(duration, sizeof duration, now->seconds_left));
-    }
-    if (training && isfinite(now->accuracy)) {
-        (void)snprintf(accuracy, sizeof accuracy, "  accuracy %.4g", now->accuracy);
-    }
-    if (isfinite(now->loss)) {
-        (void)snprintf(d->note, sizeof d->note, "step %lld  %.4g %s%s%s", (long long)now->step, now->loss,
-                       lh_loss_unit_short(now->unit), accuracy, left);
-    }
-    lh_progress_update(&d->progress, now->done, d->note[0] ? d->note : NULL);
-}
 
 static bool interrupted(void *user)
 {
@@ -108,18 +78,16 @@ static void print_summary(const lh_run_report *r, const char *directory)
 static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, const char *directory,
                             lh_error *error)
 {
-    display screen = {0};
+    lh_run_display screen = {0};
     lh_run_options options = {.directory = directory,
                               .must_exist = lh_command_flag(command, "resume"),
                               .stop = interrupted,
-                              .watch = show,
+                              .watch = lh_run_display_show,
                               .user = &screen};
     lh_run_report report;
     lh_signals_install();
     lh_status status = lh_run_train(recipe, &options, &report, error);
-    if (screen.note[0]) {
-        lh_progress_finish(&screen.progress, screen.note);
-    }
+    lh_run_display_finish(&screen);
     if (status == LH_OK || status == LH_E_INTERRUPTED) {
         if (lh_command_flag(command, "json")) {
             lh_status printed = print_json(&report, directory, error);

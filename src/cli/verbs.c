@@ -15,6 +15,7 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_data_make,
     &lh_verb_data_info,
     &lh_verb_report,
+    &lh_verb_compare,
     &lh_verb_tokenizer_train,
     &lh_verb_tokenizer_encode,
     &lh_verb_tokenizer_decode,

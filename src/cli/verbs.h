@@ -7,6 +7,7 @@
 extern const lh_verb lh_verb_train;
 extern const lh_verb lh_verb_eval;
 extern const lh_verb lh_verb_generate;
+extern const lh_verb lh_verb_compare;
 extern const lh_verb lh_verb_info;
 extern const lh_verb lh_verb_bench;
 extern const lh_verb lh_verb_data_list;

@@ -72,6 +72,7 @@ lh_status lh_model_describe(lh_model_description *description, const lh_model *m
     d.active = lh_model_active_parameters(model);
     d.attention_flops = lh_model_attention_flops(model);
     d.flops = 2.0 * (double)d.active + d.attention_flops;
+    d.training_flops = lh_model_training_flops(model);
     d.reach = lh_model_reach(model);
     LH_TRY(count_state(&d, model, error));
     *description = d;

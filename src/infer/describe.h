@@ -27,6 +27,7 @@ typedef struct lh_model_description {
     int64_t reach;           /* tokens before a segment that its state can hold something of; layers not counted */
     double flops;            /* of one token's forward pass: 2 active + attention */
     double attention_flops;  /* of them in attention scores and values */
+    double training_flops;   /* of one token's training, forward and backward */
 } lh_model_description;
 
 /* Describes a model that exists. */

@@ -480,6 +480,7 @@ const lh_memory_kind lh_memory_compressive = {
     .name = "compressive",
     .summary = "Transformer-XL's memory and, behind it, what fell out of it in compressed form",
     .keys = keys,
+    .compare = "[model]\npositions = relative\n[memory]\nlength = {memory/2}\ncompressed = {memory/2}\n",
     .configure = configure,
     .parameters = parameters,
     .history = history,

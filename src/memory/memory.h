@@ -108,6 +108,11 @@ typedef struct lh_memory_kind {
                                         NULL: memory.length and what every model allows */
     bool forgets;                    /* nothing survives a segment: documents are read in windows */
     bool whole_layers_only; /* layers share tensors beside the residual stream: no recomputation of layers */
+    /* The method in `longhand compare`: what it sets of [model], [memory] and [train] at equal size, as recipe
+     * text. In braces stand the sizes that all methods share: {segment}, {width}, {heads}, {layers}, {hidden}, and
+     * {memory}, how many keys a query may see beyond its segment; with factors, as in {memory/2} or {2*segment}.
+     * NULL: the method is not compared. */
+    const char *compare;
 
     /* Reads and checks the configuration; *options (heap memory, freed with lh_heap_free) is handed back in the
      * shape. */

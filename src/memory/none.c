@@ -25,6 +25,7 @@ const lh_memory_kind lh_memory_none = {
     .name = "none",
     .summary = "each segment on its own",
     .forgets = true,
+    .compare = "[model]\npositions = rotary\n",
     .configure = configure,
     .history = history,
     .read = read,

@@ -96,6 +96,7 @@ const lh_memory_kind lh_memory_transformer_xl = {
     .name = "transformer-xl",
     .summary = "the last M inputs of each layer, first in first out",
     .keys = keys,
+    .compare = "[model]\npositions = relative\n[memory]\nlength = {memory}\n",
     .configure = configure,
     .history = history,
     .keys_seen = keys_seen,

@@ -474,3 +474,8 @@ double lh_model_attention_flops(const lh_model *model)
     }
     return 2.0 * keys * (double)c->heads * (double)(c->key_width + c->value_width);
 }
+
+double lh_model_training_flops(const lh_model *model)
+{
+    return 6.0 * (double)lh_model_active_parameters(model) + 3.0 * lh_model_attention_flops(model);
+}

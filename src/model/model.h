@@ -110,6 +110,8 @@ lh_tensor *lh_model_logits(lh_context *context, const lh_model *model, lh_tensor
 int64_t lh_model_active_parameters(const lh_model *model);
 /* Floating-point operations of one token's forward pass in attention scores and values, averaged over a segment. */
 double lh_model_attention_flops(const lh_model *model);
+/* Floating-point operations of one token's training, forward and backward: 6 N and three times the attention. */
+double lh_model_training_flops(const lh_model *model);
 
 /* Weights to and from safetensors, by parameter name. Loading demands the very set of names and shapes. */
 lh_status lh_model_save(const lh_model *model, const char *path, const char *tokenizer_fingerprint,

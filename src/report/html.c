@@ -5,66 +5,11 @@
 #include "base/progress.h"
 #include "formats/model_dir.h"
 #include "report/metrics.h"
-#include "report/plot.h"
+#include "report/page.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char style[] =
-    "<style>\n:root{--ink:#1c1f24;--soft:#5d6673;--line:#e3e6ea;--card:#fff;--page:#f5f6f8;--accent:#2f6fb5}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e7e9ec;--soft:#9aa3b0;--line:#30353c;--card:#1d2126;--page:#"
-    "14171b}\n"
-    "svg{filter:invert(.88) hue-rotate(180deg)}}\n"
-    "body{margin:0;background:var(--page);color:var(--ink);font:15px/1.55 system-ui,sans-serif}\n"
-    "main{max-width:860px;margin:0 auto;padding:32px 20px 64px}\nh1{font-size:26px;margin:0 0 "
-    "4px}h2{font-size:18px;"
-    "margin:0 0 12px}\n.sub{color:var(--soft);margin:0 0 24px}\nsection{background:var(--card);border:1px solid "
-    "var(--line);border-radius:10px;padding:20px;margin:0 0 "
-    "18px}\n.tiles{display:grid;grid-template-columns:repeat("
-    "auto-fit,minmax(150px,1fr));gap:12px;margin:0 0 18px}\n.tile{background:var(--card);border:1px solid "
-    "var(--line);"
-    "border-radius:10px;padding:14px 16px}\n.tile b{display:block;font-size:22px}.tile "
-    "span{color:var(--soft);font-size:"
-    "13px}\nsvg{width:100%;height:auto}\ntable{border-collapse:collapse;font-size:13px;font-variant-numeric:"
-    "tabular-nums}"
-    "\ntd,th{padding:3px 14px 3px 0;text-align:right;border-bottom:1px solid var(--line)}th{color:var(--soft);"
-    "font-weight:500}\npre{white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.5 "
-    "ui-monospace,monospace;margin:0}\n"
-    ".given{color:var(--soft)}details{margin-top:10px}summary{cursor:pointer;color:var(--soft)}p{margin:0 0 10px}\n"
-    "</style>\n";
-
-static void escaped(lh_string *out, const char *text)
-{
-    for (; text && *text; text++) {
-        switch (*text) {
-        case '&': lh_string_append(out, "&amp;", 5); break;
-        case '<': lh_string_append(out, "&lt;", 4); break;
-        case '>': lh_string_append(out, "&gt;", 4); break;
-        case '"': lh_string_append(out, "&quot;", 6); break;
-        default: lh_string_append(out, text, 1);
-        }
-    }
-}
-
-static void tile(lh_string *out, const char *label, const char *format, double value)
-{
-    char text[64];
-    (void)snprintf(text, sizeof text, format, value);
-    lh_string_print(out, "<div class=tile><b>%s</b><span>%s</span></div>\n", text, label);
-}
-
-/* A chart, or a sentence that says why there is none. */
-static lh_status chart(lh_string *out, const lh_plot *plot, lh_error *error)
-{
-    lh_error fault = {0};
-    lh_status status = lh_plot_svg(plot, out, &fault);
-    if (status == LH_E_UNSUPPORTED) {
-        lh_string_print(out, "<p class=given>No chart: gnuplot is not installed.</p>\n");
-        return LH_OK;
-    }
-    return status == LH_OK ? LH_OK : lh_fail(error, status, "%s", fault.message);
-}
 
 static lh_status read_first(lh_curve *curve, const char *path, const char *part, const char **unit, lh_error *error)
 {
@@ -120,7 +65,7 @@ static lh_status learning_section(const lh_report *report, lh_string *out, lh_er
         if (held_out.count > 0) {
             plot.series[plot.series_count++] = (lh_plot_series){"held out", held_out.x, held_out.y, held_out.count};
         }
-        status = chart(out, &plot, error);
+        status = lh_page_chart(out, &plot, error);
         lh_string_print(out, "<p class=given>Last training value %.4f %s", train.y[train.count - 1], label);
         if (held_out.count > 0) {
             lh_string_print(out, ", last held-out value %.4f", held_out.y[held_out.count - 1]);
@@ -149,14 +94,14 @@ static lh_status position_section(const lh_report *report, lh_string *out, lh_er
         }
     }
     lh_string_print(out, "<section><h2>Where in the text it does well</h2>\n<p>Bits per byte of ");
-    escaped(out, report->data);
+    lh_page_escape(out, report->data);
     lh_string_print(out, ", in %d equal parts.</p>\n", LH_REPORT_BINS);
     lh_plot plot = {.title = "bits per byte by position",
                     .x_label = "position (KiB)",
                     .y_label = "bits per byte",
                     .series_count = 1};
     plot.series[0] = (lh_plot_series){NULL, x, y, count};
-    LH_TRY(chart(out, &plot, error));
+    LH_TRY(lh_page_chart(out, &plot, error));
     lh_string_print(out, "<details><summary>as a table</summary><table><tr><th>KiB<th>bits per byte</tr>\n");
     for (int64_t i = 0; i < count; i++) {
         lh_string_print(out, "<tr><td>%.0f<td>%.4f</tr>\n", x[i], y[i]);
@@ -187,7 +132,7 @@ static lh_status attention_section(const lh_report *report, lh_string *out, lh_e
         }
         plot.series[plot.series_count++] = (lh_plot_series){age->source[s], x[s], y[s], LH_AGE_PARTS};
     }
-    LH_TRY(chart(out, &plot, error));
+    LH_TRY(lh_page_chart(out, &plot, error));
     lh_string_print(out, "<table><tr><th>keys<th>oldest<th><th><th><th><th>newest<th>sum</tr>\n");
     for (int s = 0; s < age->sources; s++) {
         double sum = 0.0;
@@ -213,7 +158,7 @@ static lh_status configuration_section(const lh_report *report, lh_string *out, 
         lh_recipe_write(report->model->recipe, false, &text);
     }
     lh_string_print(out, "<section><h2>Configuration</h2><details><summary>the whole recipe</summary><pre>");
-    escaped(out, recipe ? recipe : text.data);
+    lh_page_escape(out, recipe ? recipe : text.data);
     lh_string_print(out, "</pre></details></section>\n");
     lh_heap_free(recipe);
     lh_heap_free(path);
@@ -225,11 +170,13 @@ static void tiles(const lh_report *report, lh_string *out)
 {
     const lh_reading *r = report->reading;
     lh_string_print(out, "<div class=tiles>\n");
-    tile(out, "parameters (millions)", "%.2f", (double)lh_parameters_elements(&report->model->parameters) / 1e6);
+    lh_page_tile(out, "parameters (millions)", "%.2f",
+                 (double)lh_parameters_elements(&report->model->parameters) / 1e6);
     if (r) {
-        tile(out, "bits per byte on this text", "%.3f", r->nats / log(2.0) / (r->bytes > 0.0 ? r->bytes : 1.0));
-        tile(out, "tokens read per second", "%.0f", r->tokens / (r->seconds > 0.0 ? r->seconds : 1.0));
-        tile(out, "state of one document (MB)", "%.2f", (double)r->state_bytes / 1e6);
+        lh_page_tile(out, "bits per byte on this text", "%.3f",
+                     r->nats / log(2.0) / (r->bytes > 0.0 ? r->bytes : 1.0));
+        lh_page_tile(out, "tokens read per second", "%.0f", r->tokens / (r->seconds > 0.0 ? r->seconds : 1.0));
+        lh_page_tile(out, "state of one document (MB)", "%.2f", (double)r->state_bytes / 1e6);
     }
     lh_string_print(out, "</div>\n");
 }
@@ -237,13 +184,8 @@ static void tiles(const lh_report *report, lh_string *out)
 lh_status lh_report_html(const lh_report *report, lh_string *out, lh_error *error)
 {
     const lh_model_config *c = &report->model->config;
-    lh_string_print(out, "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport "
-                         "content=\"width=device-width\"><title>");
-    escaped(out, report->title);
-    lh_string_print(out, "</title>\n%s</head><body><main>\n<h1>", style);
-    escaped(out, report->title);
-    lh_string_print(out,
-                    "</h1>\n<p class=sub>%s memory, %lld layers, width %lld, %lld heads, segments of %lld tokens",
+    lh_page_begin(out, report->title, "");
+    lh_string_print(out, "<p class=sub>%s memory, %lld layers, width %lld, %lld heads, segments of %lld tokens",
                     report->model->memory_kind->name, (long long)c->layers, (long long)c->width,
                     (long long)c->heads, (long long)c->segment);
     if (report->step >= 0) {
@@ -258,12 +200,12 @@ lh_status lh_report_html(const lh_report *report, lh_string *out, lh_error *erro
     }
     if (report->passage) {
         lh_string_print(out, "<section><h2>What it writes</h2><pre><span class=given>");
-        escaped(out, report->prompt);
+        lh_page_escape(out, report->prompt);
         lh_string_print(out, "</span>");
-        escaped(out, report->passage);
+        lh_page_escape(out, report->passage);
         lh_string_print(out, "</pre></section>\n");
     }
     LH_TRY(configuration_section(report, out, error));
-    lh_string_print(out, "<p class=given>longhand %s</p></main></body></html>\n", lh_version());
+    lh_page_end(out);
     return out->failed ? lh_fail(error, LH_E_MEMORY, "no memory for the report") : LH_OK;
 }

@@ -21,10 +21,30 @@ static void quoted(lh_string *out, const char *text)
     lh_string_append(out, "\"", 1);
 }
 
+const char *lh_plot_colour(int number)
+{
+    static const char *const colours[LH_PLOT_COLOURS] = {"#2f6fb5", "#d9792b", "#3a9b62", "#a4478f", "#7a7a7a",
+                                                         "#c23b3b", "#1fa3a8", "#8a6d3b", "#6a5acd", "#b8a000"};
+    return colours[number > 0 ? (number - 1) % LH_PLOT_COLOURS : 0];
+}
+
+static const char *style(const lh_plot *plot)
+{
+    return plot->bars ? "boxes" : plot->points ? "linespoints pt 7 ps 0.4" : "lines";
+}
+
+static void write_axes(const lh_plot *plot, lh_string *out)
+{
+    lh_string_print(out, "%s%s%s", plot->log_x ? "set logscale x\n" : "", plot->log_y ? "set logscale y\n" : "",
+                    plot->short_x ? "set format x '%.1s %c'\n" : "");
+    if (plot->zero_based || plot->y_max != 0.0) {
+        lh_string_print(out, "set yrange [%s:", plot->zero_based ? "0" : "*");
+        lh_string_print(out, plot->y_max != 0.0 ? "%.9g]\n" : "*]\n", plot->y_max);
+    }
+}
+
 static void write_script(const lh_plot *plot, lh_string *out)
 {
-    static const char *const colours[LH_PLOT_MAX_SERIES] = {"#2f6fb5", "#d9792b", "#3a9b62",
-                                                            "#a4478f", "#7a7a7a", "#c23b3b"};
     lh_string_print(
         out,
         "set terminal svg size 760,340 dynamic font 'sans-serif,13'\n"
@@ -37,8 +57,8 @@ static void write_script(const lh_plot *plot, lh_string *out)
     quoted(out, plot->x_label);
     lh_string_print(out, " noenhanced textcolor rgb '#666666'\nset ylabel ");
     quoted(out, plot->y_label);
-    lh_string_print(out, " noenhanced textcolor rgb '#666666'\n%s%s", plot->log_x ? "set logscale x\n" : "",
-                    plot->zero_based ? "set yrange [0:*]\n" : "");
+    lh_string_print(out, " noenhanced textcolor rgb '#666666'\n");
+    write_axes(plot, out);
     for (int s = 0; s < plot->series_count; s++) {
         lh_string_print(out, "$data%d << END_OF_DATA\n", s);
         for (int64_t i = 0; i < plot->series[s].count; i++) {
@@ -50,8 +70,9 @@ static void write_script(const lh_plot *plot, lh_string *out)
     }
     lh_string_print(out, "plot ");
     for (int s = 0; s < plot->series_count; s++) {
-        lh_string_print(out, "%s$data%d using 1:2 with %s lc rgb '%s' %s ", s ? ", " : "", s,
-                        plot->bars ? "boxes" : "lines", colours[s], plot->bars ? "" : "lw 2");
+        int colour = plot->colour[s] ? plot->colour[s] : s + 1;
+        lh_string_print(out, "%s$data%d using 1:2 with %s lc rgb '%s' %s ", s ? ", " : "", s, style(plot),
+                        lh_plot_colour(colour), plot->bars ? "" : "lw 2");
         if (plot->series[s].title) {
             lh_string_print(out, "title ");
             quoted(out, plot->series[s].title);

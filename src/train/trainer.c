@@ -147,8 +147,7 @@ int64_t lh_training_step_tokens(const lh_training *training)
 
 double lh_training_token_flops(const lh_training *training)
 {
-    return 6.0 * (double)lh_model_active_parameters(training->model) +
-           3.0 * lh_model_attention_flops(training->model);
+    return lh_model_training_flops(training->model);
 }
 
 /* Copies the iteration's segments out of the stream, whose arrays live until its next call: from rows of
