@@ -59,7 +59,8 @@ static lh_tensor *band_loss(lh_context *context, const lh_model *model, int band
     lh_tensor *ids = lh_from_host(context, LH_I32, 1, &count, targets);
     lh_tensor *loss = lh_linear_cross_entropy(
         context, to_band(context, rows, projection), band_table(context, model, band), model->output_bias[band],
-        ids, weights_tensor(context, model, count, weights), model->config.logit_scale, 0.0, &values);
+        ids, weights_tensor(context, model, count, weights), model->config.logit_scale,
+        context->training ? model->z_loss : 0.0, &values);
     if (loss && nll) {
         double *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)(count ? count : 1));
         if (!host) {

@@ -34,6 +34,7 @@ typedef struct pass {
     lh_stream *stream;
     int32_t *targets;
     int64_t lanes, segment;
+    bool documents; /* each is read from its beginning: as trained, or where training sees single documents only */
 } pass;
 
 static lh_status score(pass *p, const lh_batch *batch, lh_loss_sums *sums, lh_error *error)
@@ -42,7 +43,7 @@ static lh_status score(pass *p, const lh_batch *batch, lh_loss_sums *sums, lh_er
     lh_context *context = t->context;
     lh_forward forward;
     int64_t count = p->lanes * p->segment;
-    for (int64_t lane = 0; lane < p->lanes && t->config.reset_at_document; lane++) {
+    for (int64_t lane = 0; lane < p->lanes && p->documents; lane++) {
         if (batch->flags[lane * p->segment] & LH_INPUT_CHAIN_START) {
             LH_TRY(lh_stream_reset(p->stream, context, lane, error));
         }
@@ -66,9 +67,9 @@ static lh_status run_pass(pass *p, const lh_split *split, bool (*stop)(void *use
 {
     lh_training *t = p->training;
     lh_token_stream_options options = lh_token_stream_defaults();
-    bool documents = t->config.reset_at_document;
-    options.layout = documents ? LH_STREAM_DOCUMENTS : LH_STREAM_LANES;
-    options.boundary = documents ? LH_BOUNDARY_PAD : LH_BOUNDARY_CONTINUE;
+    p->documents = t->config.reset_at_document || t->before > 0;
+    options.layout = p->documents ? LH_STREAM_DOCUMENTS : LH_STREAM_LANES;
+    options.boundary = p->documents ? LH_BOUNDARY_PAD : LH_BOUNDARY_CONTINUE;
     options.lanes = p->lanes;
     options.segment = p->segment;
     options.epochs = 1;
