@@ -65,7 +65,29 @@ static bool image_rows(const lh_perceiver *p, int64_t t, int32_t rows[3])
     rows[0] = (int32_t)((p->planar ? s % w : s / n % w) + 2);
     rows[1] = (int32_t)((p->planar ? s / w % h : s / (n * w)) + 2);
     rows[2] = (int32_t)((p->planar ? s / (w * h) : s % n) + 2);
-    return s < w * h * n;
+    return t > 0 && s < w * h * n;
+}
+
+/* The rows of the tables for token t of a document; false if there are none. */
+static bool table_rows(const lh_perceiver *p, int64_t t, int32_t rows[3])
+{
+    rows[0] = (int32_t)t + 1;
+    return p->positions == LH_PERCEIVER_IMAGE ? image_rows(p, t, rows) : t >= 0 && t + 1 < p->rows;
+}
+
+/* A segment that a document does not fill ends in padding, which has no place in the tables. Training says which
+ * tokens that is; evaluation may have filled a segment up whose beginning has a place. */
+static bool is_padding(const cross *c, int64_t lane, int64_t place)
+{
+    const uint8_t *valid = c->memory->valid;
+    int32_t rows[3];
+    if (place < c->io->fill) {
+        return false;
+    }
+    if (valid) {
+        return !valid[lane * c->io->count + place - c->io->fill];
+    }
+    return c->memory->inference && c->io->count > 1 && table_rows(c->p, c->inputs.position[lane], rows);
 }
 
 /* e + the rows of the tables for the document's places; place counts from the segment's first token. */
@@ -85,12 +107,12 @@ static lh_tensor *add_positions(const cross *c, lh_tensor *e, const int32_t *ids
     }
     for (int64_t i = 0; i < cells; i++) {
         int64_t t = (int64_t)c->inputs.position[i / count] + place[i];
-        int32_t rows[3] = {(int32_t)t + 1, 0, 0};
-        bool inside = tables == 3 ? t >= 0 && image_rows(p, t, rows) : t >= 0 && t + 1 < p->rows;
+        int32_t rows[3];
+        bool inside = ids[i] >= 0 && table_rows(p, t, rows);
         for (int k = 0; k < tables; k++) {
-            row[k * cells + i] = ids[i] < 0 ? -1 : rows[k];
+            row[k * cells + i] = inside ? rows[k] : -1;
         }
-        if (ids[i] >= 0 && !inside) {
+        if (ids[i] >= 0 && !inside && !is_padding(c, i / count, place[i])) {
             return lh_op_fail(
                 c->context, LH_E_ARGUMENT, "perceiver-ar",
                 "token %lld of a document is beyond the table of positions, which ends at %lld "

@@ -52,6 +52,7 @@ static lh_status score(pass *p, const lh_batch *batch, lh_loss_sums *sums, lh_er
         p->targets[i] = batch->mask[i] ? batch->targets[i] : -1;
         sums->bytes += batch->mask[i] ? t->source.token_bytes[batch->targets[i]] : 0;
     }
+    p->stream->memory->valid = batch->mask;
     lh_model_forward(context, t->model, p->stream, batch->inputs, p->segment, &forward);
     lh_tensor *loss = lh_model_loss(context, t->model, forward.hidden, p->targets, NULL, NULL);
     sums->nats += loss ? lh_scalar(context, loss) : 0;
