@@ -59,13 +59,24 @@ static uint64_t name_hash(const char *name)
     return hash;
 }
 
-static double draw(lh_random *random, const lh_parameter *item)
+/* The last frequency is 1/scale: half the width, less one, is in the exponent. */
+static double sinusoid(const lh_parameter *item, size_t index)
+{
+    size_t width = (size_t)item->tensor->shape[item->tensor->ndim - 1], half = width / 2;
+    size_t row = index / width, j = index % width;
+    double step = half > 1 ? -log(item->scale) / (double)(half - 1) : 0.0;
+    double angle = (double)row * exp((double)(j % half) * step);
+    return j < half ? sin(angle) : cos(angle);
+}
+
+static double draw(lh_random *random, const lh_parameter *item, size_t index)
 {
     double z;
     switch (item->init) {
     case LH_INIT_CONSTANT: return item->scale;
     case LH_INIT_NORMAL: return lh_random_normal(random) * item->scale;
     case LH_INIT_UNIFORM: return (2.0 * lh_random_uniform(random) - 1.0) * item->scale;
+    case LH_INIT_SINUSOIDS: return sinusoid(item, index);
     case LH_INIT_TRUNCATED:
     case LH_INIT_TRUNCATED_EXACT: break;
     }
@@ -86,7 +97,7 @@ lh_status lh_parameters_initialise(lh_parameters *list, uint64_t seed, lh_error 
         }
         lh_random random = lh_random_create(seed, name_hash(item->name));
         for (size_t j = 0; j < count; j++) {
-            double value = draw(&random, item);
+            double value = draw(&random, item, j);
             if (list->dtype == LH_F64) {
                 ((double *)host)[j] = value;
             } else {

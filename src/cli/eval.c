@@ -7,6 +7,7 @@
 #include "eval/frequency.h"
 #include "eval/result.h"
 #include "formats/model_dir.h"
+#include "infer/describe.h"
 #include "train/keys.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ static const lh_option options[] = {
     {"protocol", 'p', LH_OPTION_STRING, "NAME", NULL,
      "What is scored behind which context (default: stream; for tasks of data make: book)",
      "stream|book|trunc|pack|slide|overlap|chunkmean|line|P-stream|P-book|P-trunc|P-pack|P-slide|P-overlap|"
-     "P-chunkmean|P-line"},
+     "P-chunkmean|P-line|strided|P-strided"},
     {"window", 'w', LH_OPTION_INTEGER, "W", "0", "Tokens of a window; 0: the protocol's usual size", NULL},
     {"stride", 's', LH_OPTION_INTEGER, "S", "0", "By how much a window moves; 0: the protocol's usual step", NULL},
     {"length", 0, LH_OPTION_INTEGER, "N", "0", "For trunc: how much of each document", NULL},
@@ -179,6 +180,20 @@ static lh_status choose_protocol(task *t, lh_error *error)
     return LH_OK;
 }
 
+/* What the model sees, and half of its segment, unless given. */
+static lh_status size_strided(task *t, lh_error *error)
+{
+    const lh_command *c = t->command;
+    lh_protocol *p = &t->options.protocol;
+    int64_t segment = t->model->config.segment;
+    if (p->kind != LH_PROTOCOL_STRIDED) {
+        return LH_OK;
+    }
+    p->window = lh_command_integer(c, "window") ? p->window : lh_model_reach(t->model) + segment;
+    p->stride = lh_command_integer(c, "stride") ? p->stride : segment > 1 ? segment / 2 : 1;
+    return lh_protocol_complete(p, error);
+}
+
 static lh_status count_frequencies(task *t, lh_error *error)
 {
     const char *path = lh_command_string(t->command, "frequency");
@@ -251,6 +266,7 @@ static lh_status work(task *t, lh_error *error)
 {
     LH_TRY(choose_protocol(t, error));
     LH_TRY(lh_cli_open_model(t->command, &t->model, &t->tokenizer, &t->step, error));
+    LH_TRY(size_strided(t, error));
     LH_TRY(open_corpus(t, error));
     LH_TRY(evaluate(t, error));
     return print_result(t, error);
@@ -287,6 +303,7 @@ const lh_verb lh_verb_eval = {
         "  slide            a window W moves by S; its last S tokens are scored\n"
         "  overlap          windows W at every S; all their tokens but the first scored\n"
         "  chunkmean        chunks of S behind W-S of context; mean of their perplexities\n"
+        "  strided          blocks of S, each the end of its last W inputs; for models that hold tokens\n"
         "  line             stripped lines packed whole into rows of W tokens\n\n"
         "Word perplexity is exp(L / words), with the published word count if the data is a whole benchmark split. "
         "It "

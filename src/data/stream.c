@@ -143,8 +143,24 @@ static bool begin_lane(lh_token_stream *stream, stream_lane *lane, bool again)
     return true;
 }
 
-/* Crops layout: a document in proportion to its length, and in it any piece of `length`+1 tokens with equal chance;
- * a shorter document is taken whole. */
+/* The piece [*start, *end) of a document of n tokens. */
+static void draw_piece(const lh_token_stream_options *options, lh_random *random, uint64_t n, uint64_t length,
+                       uint64_t *start, uint64_t *end)
+{
+    uint64_t most = length + 1, least = (uint64_t)options->crop_minimum + 1;
+    if (options->crop_minimum == 0) {
+        *start = n > most ? lh_random_below(random, n - length) : 0;
+        *end = *start + most;
+        return;
+    }
+    least = least < 2 ? 2 : least;
+    least = least < most ? least : most;
+    least = least < n ? least : n;
+    *end = least + lh_random_below(random, n - least + 1);
+    *start = *end > most ? *end - most : 0;
+}
+
+/* Crops layout: a document, and a piece of it of at most `length`+1 tokens. */
 static bool begin_crop(lh_token_stream *stream, stream_lane *lane, uint64_t length)
 {
     stream_state *state = &stream->state;
@@ -153,15 +169,20 @@ static bool begin_crop(lh_token_stream *stream, stream_lane *lane, uint64_t leng
     if (stream->options.epochs > 0 && epoch >= (uint64_t)stream->options.epochs) {
         return false;
     }
-    lh_random random = lh_random_create(stream->options.seed, (uint64_t)CROP_DOMAIN << 32);
-    random.counter = state->crops++ << 16;
-    uint64_t number = lh_split_find(stream->split, lh_random_below(&random, tokens));
-    lh_document document = lh_split_document(stream->split, number);
-    uint64_t start = document.start;
-    if (document.tokens > length + 1) {
-        start += lh_random_below(&random, document.tokens - length);
-    }
-    enter_document(stream, lane, start, start + length + 1);
+    uint64_t documents = stream->split->documents, start, end;
+    lh_random random;
+    lh_document document;
+    do { /* an empty document has no piece */
+        uint64_t crop = state->crops++, number;
+        random = lh_random_create(stream->options.seed, (uint64_t)CROP_DOMAIN << 32);
+        random.counter = crop << 16;
+        number = stream->options.crop_each_document
+                     ? lh_permute(crop % documents, documents, stream->options.seed, crop / documents)
+                     : lh_split_find(stream->split, lh_random_below(&random, tokens));
+        document = lh_split_document(stream->split, number);
+    } while (document.tokens == 0);
+    draw_piece(&stream->options, &random, document.tokens, length, &start, &end);
+    enter_document(stream, lane, document.start + start, document.start + end);
     lane->epoch = epoch;
     return true;
 }
@@ -376,6 +397,8 @@ static uint64_t identity_of(const lh_split *split, const lh_token_stream_options
         options->shuffle,
         options->seed,
         (uint64_t)options->start_token,
+        (uint64_t)options->crop_minimum,
+        options->crop_each_document,
     };
     uint64_t identity = lzma_crc64((const uint8_t *)facts, sizeof facts, 0);
     uint64_t answers[] = {split->answers, options->every_target};
@@ -392,6 +415,11 @@ static lh_status check_options(const lh_split *split, const lh_token_stream_opti
     }
     if (!documents && (options->boundary != LH_BOUNDARY_CONTINUE || options->shuffle)) {
         return lh_fail(error, LH_E_ARGUMENT, "only the documents layout can shuffle, reset or pad at documents");
+    }
+    if (options->crop_minimum < 0 ||
+        (options->layout != LH_STREAM_CROPS && (options->crop_minimum > 0 || options->crop_each_document))) {
+        return lh_fail(error, LH_E_ARGUMENT, "only the crops layout has a shortest piece, which is not %lld",
+                       (long long)options->crop_minimum);
     }
     if (options->start_token >= 0 &&
         (options->layout == LH_STREAM_CROPS || (uint64_t)options->start_token >= split->vocab_size)) {

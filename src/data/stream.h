@@ -9,7 +9,7 @@
  * published enwik8, text8 and WikiText-103 results (Dai et al. 2019; Rae et al. 2019). documents  each lane reads
  * whole documents one after another; when it is through with one it takes the next that no lane has taken. In file
  * order, or shuffled anew every epoch. crops      each lane of each segment is an independent random piece of a
- * document (Hawthorne et al. 2022).
+ * document: any that is full, or, with crop_minimum, the last tokens before a random place (Hawthorne et al. 2022).
  *
  * A chain is a stretch of one lane in which every target follows from the inputs before it. A chain of n tokens has
  * n-1 targets, because nothing precedes its first token, unless a start token is given as that first input. Every
@@ -48,6 +48,11 @@ typedef struct lh_token_stream_options {
     uint64_t seed;       /* of the order, and of the crops */
     bool every_target;   /* score all targets, answers or not */
     int32_t start_token; /* the input before the first token of a chain, or -1 for none; not with crops */
+    /* crops: 0: of the pieces of T + 1 tokens, each is equally likely. c > 0: the piece's end is, anywhere from the
+     * (c + 1)-th token of the document to its last, and what is before it, at most T + 1 tokens, is the piece. A
+     * document that is too short for either is taken whole. */
+    int64_t crop_minimum;
+    bool crop_each_document; /* crops: every document once in an epoch, else in proportion to its length */
 } lh_token_stream_options;
 
 /* One lane, lanes layout, endless, no start token, segments of 512. */

@@ -104,6 +104,11 @@ static lh_status check(const lh_eval_run *run, const lh_tokenizer *tokenizer, lh
         return lh_fail(error, LH_E_ARGUMENT, "an evaluation needs at least one lane, not %lld",
                        (long long)o->lanes);
     }
+    if (o->protocol.kind == LH_PROTOCOL_STRIDED && run->model->memory_kind->prime &&
+        o->protocol.stride > run->model->config.segment) {
+        return lh_fail(error, LH_E_ARGUMENT, "blocks of %lld tokens do not fit a segment of %lld",
+                       (long long)o->protocol.stride, (long long)run->model->config.segment);
+    }
     if (lh_tokenizer_vocab_size(tokenizer) > run->model->config.vocab) {
         return lh_fail(error, LH_E_CONFIG, "the tokenizer has %d tokens, more than the model's %lld",
                        lh_tokenizer_vocab_size(tokenizer), (long long)run->model->config.vocab);

@@ -89,6 +89,7 @@ typedef struct window_round {
     bool *started;      /* [lanes]: a start token stands before the window */
     int64_t count;      /* windows in this round */
     int64_t length;     /* the longest of inputs */
+    int64_t *position;  /* [lanes]: where the lane's window begins in its document */
     int32_t *tokens, *targets, *best, *prefix, *copy;
     uint32_t *answers; /* of the targets */
     double *nll;
@@ -98,6 +99,7 @@ static void free_round(window_round *r)
 {
     lh_heap_free(r->windows);
     lh_heap_free(r->inputs);
+    lh_heap_free(r->position);
     lh_heap_free(r->first);
     lh_heap_free(r->started);
     lh_heap_free(r->tokens);
@@ -112,14 +114,14 @@ static void free_round(window_round *r)
 /* The most tokens that a window of this corpus has. */
 static int64_t longest_window(const lh_eval_run *run)
 {
-    uint64_t longest = (uint64_t)run->options->protocol.window, most = 2;
+    lh_protocol_kind protocol = run->options->protocol.kind;
+    uint64_t longest = (uint64_t)run->options->protocol.window + (protocol == LH_PROTOCOL_STRIDED), most = 2;
     for (size_t i = 0; i < run->corpus->document_count; i++) {
         most = run->corpus->documents[i].tokens > most ? run->corpus->documents[i].tokens : most;
     }
-    lh_protocol_kind kind = run->options->protocol.kind;
-    bool whole = kind == LH_PROTOCOL_PACK || kind == LH_PROTOCOL_OVERLAP;
+    bool whole = protocol == LH_PROTOCOL_PACK || protocol == LH_PROTOCOL_OVERLAP;
     most = whole ? run->corpus->split->tokens : most;
-    return (int64_t)(kind != LH_PROTOCOL_LINE && longest < most ? longest : most);
+    return (int64_t)(protocol != LH_PROTOCOL_LINE && longest < most ? longest : most);
 }
 
 static lh_status make_round(window_round *r, const lh_eval_run *run, lh_error *error)
@@ -132,6 +134,7 @@ static lh_status make_round(window_round *r, const lh_eval_run *run, lh_error *e
     r->windows = lh_heap_alloc(sizeof *r->windows * lanes);
     r->inputs = lh_heap_alloc(sizeof *r->inputs * lanes);
     r->first = lh_heap_alloc(sizeof *r->first * lanes);
+    r->position = lh_heap_alloc(sizeof *r->position * lanes);
     r->started = lh_heap_alloc(sizeof *r->started * lanes);
     r->tokens = lh_heap_alloc(sizeof *r->tokens * cells);
     r->targets = lh_heap_alloc(sizeof *r->targets * cells);
@@ -140,8 +143,8 @@ static lh_status make_round(window_round *r, const lh_eval_run *run, lh_error *e
     r->prefix = lh_heap_alloc(sizeof *r->prefix * cells);
     r->copy = lh_heap_alloc(sizeof *r->copy * length);
     r->nll = lh_heap_alloc(bytes);
-    if (!r->windows || !r->inputs || !r->first || !r->started || !r->tokens || !r->targets || !r->best ||
-        !r->answers || !r->prefix || !r->copy || !r->nll) {
+    if (!r->windows || !r->inputs || !r->first || !r->position || !r->started || !r->tokens || !r->targets ||
+        !r->best || !r->answers || !r->prefix || !r->copy || !r->nll) {
         free_round(r);
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu windows of %zu tokens", lanes, length);
     }
@@ -175,13 +178,21 @@ static bool next_window(lh_eval_run *run, lh_window *window)
     return false;
 }
 
+/* A window that begins with its document, though most of it is not scored, has the start token in front, too. */
+static bool start_fits(const lh_eval_run *run, const lh_window *w)
+{
+    const lh_protocol *p = &run->options->protocol;
+    return p->kind == LH_PROTOCOL_STRIDED && w->start == run->corpus->documents[w->document].start &&
+           w->count <= (uint64_t)p->window;
+}
+
 static lh_status plan_round(lh_eval_run *run, window_round *r, lh_error *error)
 {
     r->count = r->length = 0;
     while (r->count < run->options->lanes && next_window(run, &r->windows[r->count])) {
         const lh_window *w = &r->windows[r->count];
         bool whole = w->scored == w->count;
-        r->started[r->count] = whole && run->options->first == LH_FIRST_STARTED;
+        r->started[r->count] = run->options->first == LH_FIRST_STARTED && (whole || start_fits(run, w));
         r->inputs[r->count] = (int64_t)w->count - (r->started[r->count] ? 0 : 1);
         r->first[r->count] = r->inputs[r->count] - (int64_t)w->scored + (whole && !r->started[r->count] ? 1 : 0);
         r->length = r->inputs[r->count] > r->length ? r->inputs[r->count] : r->length;
@@ -221,8 +232,48 @@ static int64_t unscored_prefix(const lh_eval_run *run, const window_round *r)
     return prefix / segment * segment;
 }
 
+/* For memories that hold tokens: the last tokens of each lane's window are its segment, and what stands before is
+ * taken in without computing anything. */
+static lh_status read_segments(lh_eval_run *run, window_round *r, lh_error *error)
+{
+    int64_t lanes = run->options->lanes, segment = run->model->config.segment, length = 0, before = 0;
+    for (int64_t lane = 0; lane < r->count; lane++) {
+        int64_t part = r->inputs[lane] < segment ? r->inputs[lane] : segment;
+        length = part > length ? part : length;
+        before = r->inputs[lane] - part > before ? r->inputs[lane] - part : before;
+    }
+    for (int64_t lane = 0; lane < lanes; lane++) {
+        int64_t inputs = lane < r->count ? r->inputs[lane] : 0, part = inputs < segment ? inputs : segment;
+        int64_t gap = before - (inputs - part);
+        int32_t *tokens = r->tokens + lane * r->length, *targets = r->targets + lane * r->length;
+        int32_t *prefix = r->prefix + lane * before;
+        memset(prefix, 0xff, sizeof *prefix * (size_t)gap); /* -1: nothing */
+        memcpy(prefix + gap, tokens, sizeof *prefix * (size_t)(before - gap));
+        /* Lanes go in order and rows become shorter, so nothing is overwritten before it is moved. */
+        memmove(r->tokens + lane * length, tokens + inputs - part, sizeof *tokens * (size_t)part);
+        memmove(r->targets + lane * length, targets + inputs - part, sizeof *targets * (size_t)part);
+        memset(r->tokens + lane * length + part, 0, sizeof *tokens * (size_t)(length - part));
+        memset(r->targets + lane * length + part, 0xff, sizeof *targets * (size_t)(length - part));
+        r->position[lane] = 0;
+        if (lane < r->count) {
+            const lh_window *w = &r->windows[lane];
+            bool shifted = run->options->first == LH_FIRST_STARTED && !r->started[lane];
+            r->position[lane] = (int64_t)(w->start - run->corpus->documents[w->document].start) + shifted;
+            r->first[lane] -= inputs - part;
+            r->inputs[lane] = part;
+        }
+    }
+    r->length = length;
+    run->read += (uint64_t)(lanes * (before + length));
+    LH_TRY(lh_session_prime(run->session, r->prefix, before, r->position, error));
+    return lh_session_score(run->session, r->tokens, r->targets, length, r->nll, error);
+}
+
 static lh_status read_round(lh_eval_run *run, window_round *r, lh_error *error)
 {
+    if (run->options->protocol.kind == LH_PROTOCOL_STRIDED && run->model->memory_kind->prime) {
+        return read_segments(run, r, error);
+    }
     int64_t lanes = run->options->lanes, prefix = unscored_prefix(run, r), rest = r->length - prefix;
     LH_TRY(lh_session_reset(run->session, -1, error));
     if (prefix > 0) {

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-static const char *const names[] = {"stream", "book", "trunc", "pack", "slide", "overlap", "chunkmean", "line"};
+static const char *const names[] = {"stream",  "book",      "trunc",   "pack", "slide",
+                                    "overlap", "chunkmean", "strided", "line"};
 enum { KINDS = sizeof names / sizeof names[0] };
 
 lh_status lh_protocol_find(const char *name, lh_protocol_kind *kind, lh_error *error)
@@ -18,8 +19,8 @@ lh_status lh_protocol_find(const char *name, lh_protocol_kind *kind, lh_error *e
     }
     const char *near = lh_nearest_name(bare, names, KINDS);
     return lh_fail(error, LH_E_ARGUMENT,
-                   "\"%s\" is no protocol%s%s%s; they are stream, book, trunc, pack, slide, overlap, chunkmean and "
-                   "line",
+                   "\"%s\" is no protocol%s%s%s; they are stream, book, trunc, pack, slide, overlap, chunkmean, "
+                   "strided and line",
                    name, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
@@ -35,7 +36,8 @@ bool lh_protocol_has_windows(lh_protocol_kind kind)
 
 static bool takes_stride(lh_protocol_kind kind)
 {
-    return kind == LH_PROTOCOL_SLIDE || kind == LH_PROTOCOL_OVERLAP || kind == LH_PROTOCOL_CHUNKMEAN;
+    return kind == LH_PROTOCOL_SLIDE || kind == LH_PROTOCOL_OVERLAP || kind == LH_PROTOCOL_CHUNKMEAN ||
+           kind == LH_PROTOCOL_STRIDED;
 }
 
 lh_status lh_protocol_complete(lh_protocol *protocol, lh_error *error)
@@ -72,6 +74,10 @@ lh_status lh_protocol_complete(lh_protocol *protocol, lh_error *error)
         p->stride = p->stride ? p->stride : 1024;
         p->window = p->window ? p->window : 4 * p->stride;
         break;
+    case LH_PROTOCOL_STRIDED:
+        p->window = p->window ? p->window : 2048;
+        p->stride = p->stride ? p->stride : p->window < 512 ? p->window : 512;
+        break;
     default: break;
     }
     if (takes_stride(p->kind) && p->stride > p->window) {
@@ -99,6 +105,7 @@ uint64_t lh_protocol_window_count(const lh_protocol *protocol, uint64_t tokens)
     case LH_PROTOCOL_OVERLAP:
         /* The last start is dropped; a window of one token has nothing to score. */
         return tokens == 0 ? 0 : divide_up(tokens, s) - 1;
+    case LH_PROTOCOL_STRIDED:
     case LH_PROTOCOL_CHUNKMEAN: return divide_up(tokens, s);
     default: return 0;
     }
@@ -128,6 +135,12 @@ bool lh_protocol_window(const lh_protocol *protocol, uint64_t tokens, uint64_t i
         window->start = index * s > w - s ? index * s - (w - s) : 0;
         window->count = end - window->start;
         window->scored = end - index * s;
+        return true;
+    case LH_PROTOCOL_STRIDED: /* the last token of a window is a target only, so W inputs are W + 1 tokens */
+        end = (index + 1) * s - (s - tokens % s) % s;
+        window->start = end > w + 1 ? end - (w + 1) : 0;
+        window->count = end - window->start;
+        window->scored = index == 0 ? end : s;
         return true;
     default: /* rows */
         end = (index + 1) * w < tokens ? (index + 1) * w : tokens;

@@ -1,18 +1,26 @@
 /* Evaluation protocols: which tokens are scored, and what a model may have read before each. docs/verbs/eval.md is
  * the user's view.
  *
- *   stream     contiguous lanes, state carried from segment to segment and never reset (Dai et al. 2019; Rae et al.
- *              2020)
- *   book       each lane reads one document after another; the state is cleared where a document begins (Wu et al.
- *              2022)
- *   trunc      as book, each document cut to its first N tokens
- *   pack       all documents one after another in rows of W tokens; each row begins from nothing behind a start
- * token slide      a window of W tokens moves by S; the last S of it are scored (Press et al. 2021) overlap windows
- * of W at 0, S, 2S, ..; everything but their first tokens is scored, so most tokens count W/S times; the mean of
- * the windows' losses (Chen et al. 2023) chunkmean  chunks of S tokens behind what fits of W; the mean of the
- * chunks' perplexities (Wang et al. 2024) line       lines without white space around them, packed whole into rows
- * of at most W tokens (Roy et al. 2021)
- */
+ * stream: contiguous lanes, state carried from segment to segment and never reset (Dai et al. 2019; Rae et al.
+ * 2020).
+ *
+ * book: each lane reads one document after another; the state is cleared where a document begins (Wu et al. 2022).
+ *
+ * trunc: as book, each document cut to its first N tokens.
+ *
+ * pack: all documents one after another in rows of W tokens; each row begins from nothing behind a start token.
+ *
+ * slide: a window of W tokens moves by S; the last S of it are scored (Press et al. 2021).
+ *
+ * overlap: windows of W at 0, S, 2S, ..; everything but their first tokens is scored, so most tokens count W/S
+ * times; the mean of the windows' losses (Chen et al. 2023).
+ *
+ * chunkmean: chunks of S tokens behind what fits of W; the mean of the chunks' perplexities (Wang et al. 2024).
+ *
+ * strided: each document in blocks of S tokens, the first of them short if need be; each is scored as the end of
+ * its last W inputs, all in one segment where the model's memory holds tokens (Hawthorne et al. 2022).
+ *
+ * line: lines without white space around them, packed whole into rows of at most W tokens (Roy et al. 2021). */
 #ifndef LH_EVAL_PROTOCOL_H
 #define LH_EVAL_PROTOCOL_H
 
@@ -29,6 +37,7 @@ typedef enum lh_protocol_kind {
     LH_PROTOCOL_SLIDE,
     LH_PROTOCOL_OVERLAP,
     LH_PROTOCOL_CHUNKMEAN,
+    LH_PROTOCOL_STRIDED,
     LH_PROTOCOL_LINE,
 } lh_protocol_kind;
 

@@ -124,8 +124,7 @@ static lh_status read_segments(lh_generator *g, lh_error *error)
     size_t done = 0;
     lh_status status = LH_OK;
     while (status == LH_OK) {
-        int64_t segment = lh_session_model(g->session)->config.segment;
-        size_t room = (size_t)(segment - lh_session_fill(g->session));
+        size_t room = (size_t)lh_session_room(g->session);
         if (g->queue.size - done <= room) {
             break;
         }

@@ -12,8 +12,8 @@ lh_status lh_session_create(lh_session **session, const lh_model *model, int64_t
     }
     s->model = model;
     s->threads = threads;
-    s->without_memory = model->memory_kind->forgets;
-    s->overlap = s->without_memory ? model->config.segment / 2 : 0;
+    s->rereads = model->memory_kind->forgets || (model->memory_kind->prime && model->memory_kind->unread);
+    s->overlap = s->rereads ? model->config.segment / 2 : 0;
     lh_status status = lh_context_create(&s->context, model->backend, threads, error);
     if (status == LH_OK) {
         status = lh_stream_create(&s->stream, model, lanes, true, error);
@@ -87,6 +87,11 @@ void lh_session_set_overlap(lh_session *session, int64_t overlap)
     session->overlap = overlap < 0 ? 0 : overlap > most ? most : overlap;
 }
 
+int64_t lh_session_room(const lh_session *session)
+{
+    return session->model->config.segment - session->stream->fill - lh_session_overlap(session);
+}
+
 void lh_session_observe(lh_session *session, void (*observe)(void *user, const lh_layer_io *io), void *user)
 {
     session->stream->memory->observe = observe;
@@ -98,6 +103,7 @@ lh_status lh_session_reset(lh_session *session, int64_t lane, lh_error *error)
     lh_status status = lh_stream_reset(session->stream, session->context, lane, error);
     session->known = session->known && status != LH_OK;
     lh_context_reset(session->context);
+    session->fresh = session->fresh || status == LH_OK;
     return status;
 }
 
@@ -122,13 +128,14 @@ static lh_status finish_call(lh_session *s, lh_error *error)
     return status;
 }
 
-/* Remembers this segment's tokens, which a model without memory may have to read again. */
+/* Remembers this segment's tokens, which may have to be read again. */
 static void remember(lh_session *s, int64_t fill, int64_t count)
 {
     int64_t segment = s->model->config.segment;
     for (int64_t lane = 0; lane < s->stream->batch; lane++) {
         memcpy(s->segment + lane * segment + fill, s->piece + lane * count, sizeof *s->piece * (size_t)count);
     }
+    s->fresh = false;
 }
 
 static lh_status run_piece(lh_session *s, int64_t count, bool want_logits, lh_error *error)
@@ -153,11 +160,14 @@ static lh_status run_piece(lh_session *s, int64_t count, bool want_logits, lh_er
     return LH_OK;
 }
 
-/* The next segment of a model without memory starts with the end of the last one. */
+/* The next segment starts with the end of the last one. */
 static lh_status read_overlap(lh_session *s, lh_error *error)
 {
     int64_t segment = s->model->config.segment, position = s->stream->position;
     take_columns(s, s->segment, segment, segment - s->overlap, s->overlap, s->piece);
+    if (s->model->memory_kind->unread) {
+        s->model->memory_kind->unread(s->stream->memory, s->context, s->overlap);
+    }
     LH_TRY(run_piece(s, s->overlap, false, error));
     s->stream->position = position;
     return LH_OK;
@@ -170,7 +180,13 @@ static lh_status read_all(lh_session *s, const int32_t *tokens, int64_t count, b
         return lh_fail(error, LH_E_ARGUMENT, "nothing to read: %lld tokens", (long long)count);
     }
     for (int64_t done = 0; done < count;) {
-        if (s->without_memory && s->overlap > 0 && s->stream->fill == 0 && s->stream->position > 0) {
+        int64_t skipped;
+        LH_TRY(lh_session_skip(s, tokens, count, done, want_logits, &skipped, error));
+        done += skipped;
+        if (skipped > 0) {
+            continue;
+        }
+        if (lh_session_overlap(s) > 0) {
             LH_TRY(read_overlap(s, error));
         }
         int64_t room = segment - s->stream->fill, part = count - done < room ? count - done : room;
@@ -258,6 +274,7 @@ static lh_status copy_state(lh_session *to, const lh_session *from, lh_error *er
            sizeof *to->logits * (size_t)(from->stream->batch * from->model->config.vocab));
     to->known = from->known;
     to->overlap = from->overlap;
+    to->fresh = from->fresh;
     return LH_OK;
 }
 

@@ -45,9 +45,27 @@ lh_status lh_session_score(lh_session *session, const int32_t *tokens, const int
 lh_status lh_session_score_best(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
                                 double *nll, int32_t *best, lh_error *error);
 
-/* A model without memory sees its own segment only: when generation fills it, the last `overlap` tokens are read
- * again at the start of the next (default: half a segment; 0: none). Scoring never does this. */
+/* A model without memory sees its own segment only, and one whose memory holds tokens (Perceiver AR) has its layers
+ * over the segment only: when generation fills it, the last `overlap` tokens are read again at the start of the
+ * next (default: half a segment; 0: none). Scoring never does this. */
 void lh_session_set_overlap(lh_session *session, int64_t overlap);
+/* How many tokens the running segment still has room for, what it will read again taken off. A text that is fed in
+ * such pieces, without logits, costs nothing with a memory that holds tokens. */
+int64_t lh_session_room(const lh_session *session);
+
+/* As lh_session_score for models that can read tokens a second time, those without memory and those whose memory
+ * holds tokens (others: LH_E_UNSUPPORTED): every block of `stride` tokens is scored as the end of a segment of its
+ * own, so that each target has at least segment - stride tokens of the segment before it, as far as there are any.
+ * The first block of a call is the short one if `stride` does not divide count (Hawthorne et al. 2022's block
+ * evaluation). After an error the session has forgotten everything. */
+lh_status lh_session_score_blocks(lh_session *session, const int32_t *tokens, const int32_t *targets, int64_t count,
+                                  int64_t stride, double *nll, lh_error *error);
+
+/* Begins anew behind tokens [lanes, count] that are taken in without computing anything; a lane with fewer has -1
+ * in front. The first of them stands at position[lane] of its document. For models whose memory holds tokens;
+ * others: LH_E_UNSUPPORTED. */
+lh_status lh_session_prime(lh_session *session, const int32_t *tokens, int64_t count, const int64_t *position,
+                           lh_error *error);
 
 /* An independent copy. */
 lh_status lh_session_fork(lh_session **copy, const lh_session *session, lh_error *error);

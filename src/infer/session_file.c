@@ -152,6 +152,7 @@ static lh_status save_all(const lh_session *s, save_visit *v, const char *path, 
     LH_TRY(lh_checkpoint_add_integer(v->writer, "position", s->stream->position, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "segments", s->stream->memory->segments, error));
     LH_TRY(lh_checkpoint_add_integer(v->writer, "overlap", s->overlap, error));
+    LH_TRY(lh_checkpoint_add_integer(v->writer, "fresh", s->fresh, error));
     LH_TRY(lh_checkpoint_add_blob(v->writer, "tokens", s->segment, cells * sizeof *s->segment, error));
     if (add) {
         LH_TRY(add(user, v->writer, error));
@@ -200,7 +201,7 @@ static lh_status restore_tensor(void *user, const char *name, lh_tensor *tensor,
 
 /* The numbers beside the tensors. */
 typedef struct session_place {
-    int64_t lanes, fill, position, segments, overlap;
+    int64_t lanes, fill, position, segments, overlap, fresh;
 } session_place;
 
 static lh_status check_model(const lh_session *s, const lh_checkpoint *file, const char *path, lh_error *error)
@@ -233,6 +234,7 @@ static lh_status read_place(const lh_session *s, const lh_checkpoint *file, cons
     LH_TRY(lh_checkpoint_integer(file, "position", &place->position, error));
     LH_TRY(lh_checkpoint_integer(file, "segments", &place->segments, error));
     LH_TRY(lh_checkpoint_integer(file, "overlap", &place->overlap, error));
+    LH_TRY(lh_checkpoint_integer(file, "fresh", &place->fresh, error));
     if (place->lanes != s->stream->batch) {
         return lh_fail(error, LH_E_FORMAT, "%s: holds %lld documents side by side, not %lld", path,
                        (long long)place->lanes, (long long)s->stream->batch);
@@ -291,6 +293,7 @@ static lh_status restore_all(lh_session *s, const lh_checkpoint *file, const cha
     memcpy(s->logits, s->wide, sizeof *s->logits * (size_t)(s->stream->batch * s->model->config.vocab));
     s->known = known;
     lh_session_set_overlap(s, place.overlap);
+    s->fresh = place.fresh != 0;
     s->stream->fill = place.fill;
     s->stream->position = place.position;
     s->stream->memory->segments = place.segments;

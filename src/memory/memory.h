@@ -39,8 +39,8 @@ typedef struct lh_entry_io {
     const int32_t *tokens; /* host, [batch, count] */
     int64_t count, fill;   /* tokens of this call; tokens of the segment that came in earlier calls */
     const void *model;     /* for embed */
-    /* Rows of the embedding table for host ids [batch, count] (negative: zeros), scaled as the model's own:
-     * [batch, count, embedding width]. */
+    /* Rows of the embedding table for host ids [batch, count] (negative: zeros), scaled as the model's own, in the
+     * embedding's width: [batch, count, model.embedding_width]. */
     lh_tensor *(*embed)(lh_context *context, const void *model, const int32_t *tokens, int64_t batch,
                         int64_t count);
 } lh_entry_io;
@@ -128,6 +128,9 @@ typedef struct lh_memory_kind {
     /* Mean number of keys that a query of this layer scores, for the arithmetic count. NULL: half the segment plus
      * history. */
     double (*keys_seen)(const lh_memory_shape *shape, int layer);
+    /* Floating-point operations of enter for one token, beside one product with each of its parameters. NULL: none.
+     */
+    double (*entry_flops)(const lh_memory_shape *shape);
     /* Adds the state tensors, layer by layer (lh_memory_layer, lh_memory_add). May be NULL. */
     lh_status (*create)(lh_memory *memory, lh_error *error);
     /* Makes the first layer's input [batch, count, width] in place of embedding and positions. May be NULL. */
@@ -150,12 +153,13 @@ typedef struct lh_memory_kind {
      * zeroes these. May be NULL. */
     void (*learn)(lh_memory *const *memories, int count, lh_context *context);
     /* Takes in tokens that stand before the segment without computing anything: tokens [batch, count] (host; a lane
-     * with fewer has -1 in front), the first of which stands at position[lane] of its document. For kinds that
-     * remember tokens; others are NULL. Only where a segment begins and after a reset. */
+     * with fewer has -1 in front). After a reset, the first of them stands at position[lane] of its document; with
+     * position NULL they follow what was taken in before. For kinds that remember tokens; others are NULL. Only
+     * where a segment begins. */
     void (*prime)(lh_memory *memory, lh_context *context, const int32_t *tokens, int64_t count,
                   const int64_t *position);
-    /* The last `count` tokens that were taken in will be read again. NULL with carried state: that is impossible.
-     */
+    /* The last `count` tokens that were taken in (at most a segment) will be read again. NULL with carried state:
+     * that is impossible. Only where a segment begins, and not in training. */
     void (*unread)(lh_memory *memory, lh_context *context, int64_t count);
 } lh_memory_kind;
 

@@ -1,4 +1,5 @@
 #include "model/config.h"
+#include "ops/ops.h"
 
 #include <math.h>
 #include <string.h>
@@ -61,6 +62,9 @@ static const lh_recipe_key model_keys[] = {
      "positions are divided by this (linear scaling)"},
     {"model", "rope_interleaved", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.positions=rotary",
      "pairs of neighbouring channels instead of halves"},
+    {"model", "rope_spacing", LH_RECIPE_CHOICE, "open", 0, 0, "open|closed", "model.positions=rotary",
+     "frequencies of the pairs i of R turning channels: rope_base^(-2i/R), or, closed, rope_base^(-i/(R/2-1)), the "
+     "last of which is 1/rope_base"},
     {"model", "t5_scaled", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.positions=t5",
      "the head's logit factor multiplies the position's bias, too"},
     {"model", "t5_buckets", LH_RECIPE_INTEGER, "32", 2, 4096, NULL, "model.positions=t5",
@@ -101,6 +105,8 @@ static const lh_recipe_key model_keys[] = {
      "variance 1/fan-in truncated or not, with embeddings of variance 1, or uniform with gain 0.2"},
     {"model", "output_init", LH_RECIPE_CHOICE, "scheme", 0, 0, "scheme|zero", "model.tied=false",
      "zero: an untied output table starts as zeros, so that the first loss is ln(vocabulary)"},
+    {"model", "embedding_init", LH_RECIPE_CHOICE, "scheme", 0, 0, "scheme|truncated", NULL,
+     "truncated: embeddings start normal with deviation 1, drawn again beyond 2"},
     {0},
 };
 
@@ -164,16 +170,6 @@ static int choice(const lh_recipe *recipe, const char *name, const char *const *
         }
     }
     return 0;
-}
-
-static void read_activation(lh_model_config *c, const lh_recipe *recipe)
-{
-    static const char *const names[] = {"relu", "relu2", "gelu", "gelu-tanh", "silu", "swiglu", "geglu", NULL};
-    static const lh_function functions[] = {LH_RELU, LH_RELU_SQUARED, LH_GELU,     LH_GELU_TANH,
-                                            LH_SILU, LH_SILU,         LH_GELU_TANH};
-    int i = choice(recipe, "model.activation", names);
-    c->activation = functions[i];
-    c->gated = i >= 5;
 }
 
 static lh_status read_bands(lh_model_config *c, const lh_recipe *recipe, lh_error *error)
@@ -244,7 +240,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     if (c->vocab < 1) {
         return lh_recipe_reject(recipe, "model.vocab", error, "must be known before the model is built");
     }
-    read_activation(c, recipe);
+    (void)lh_activation_find(lh_recipe_string(recipe, "model.activation"), &c->activation, &c->gated);
     c->rms = strcmp(lh_recipe_string(recipe, "model.norm"), "rms") == 0;
     c->layout = (lh_norm_layout)choice(recipe, "model.norm_layout", layouts);
     c->norm_eps = lh_recipe_real(recipe, "model.norm_eps");
@@ -261,6 +257,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->rope_fraction = lh_recipe_real(recipe, "model.rope_fraction");
     c->rope_factor = lh_recipe_real(recipe, "model.rope_factor");
     c->rope_interleaved = lh_recipe_boolean(recipe, "model.rope_interleaved");
+    c->rope_closed = strcmp(lh_recipe_string(recipe, "model.rope_spacing"), "closed") == 0;
     c->t5_buckets = lh_recipe_integer(recipe, "model.t5_buckets");
     c->t5_distance = lh_recipe_integer(recipe, "model.t5_distance");
     c->tied = lh_recipe_boolean(recipe, "model.tied");
@@ -287,6 +284,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->null_logit = lh_recipe_boolean(recipe, "model.null_logit");
     c->see_self = lh_recipe_boolean(recipe, "model.see_self");
     c->t5_scaled = lh_recipe_boolean(recipe, "model.t5_scaled");
+    c->truncated_embedding = strcmp(lh_recipe_string(recipe, "model.embedding_init"), "truncated") == 0;
     c->zero_output = strcmp(lh_recipe_string(recipe, "model.output_init"), "zero") == 0;
     c->init = (lh_init_scheme)choice(recipe, "model.init", schemes);
     if (c->positions == LH_POSITIONS_ROTARY && 2 * (int64_t)(c->rope_fraction * (double)c->key_width / 2.0) < 2) {

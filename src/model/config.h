@@ -43,14 +43,14 @@ typedef struct lh_model_config {
     double norm_eps;
     bool final_norm, norm_affine, norm_bias, mlp, share_attention;
     lh_qk_norm qk_norm;
-    bool head_scale, null_logit, see_self, t5_scaled, zero_output;
+    bool head_scale, null_logit, see_self, t5_scaled, zero_output, truncated_embedding;
     bool attention_bias, output_projection_bias, hidden_bias; /* q,k,v biases; Wo's; the MLP's */
     lh_position_kind positions;
     bool share_position_biases, scale_logits; /* scale_logits: on (q+u)k, not on q alone */
     bool same_length;
     int64_t clamp;
     double rope_base, rope_fraction, rope_factor;
-    bool rope_interleaved;
+    bool rope_interleaved, rope_closed;
     int64_t t5_buckets, t5_distance;
     bool tied, embedding_scaled, output_bias, input_relu;
     double logit_scale;

@@ -279,7 +279,7 @@ static void layer_forward(lh_context *context, void *user, lh_tensor *const *inp
 }
 
 /* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
- * projection. */
+ * projection. A method that makes the first layer's input has no projections: it gets the embedding's width. */
 static lh_tensor *embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
                         int64_t count)
 {

@@ -33,6 +33,11 @@ static void add_vector(builder *b, lh_tensor **tensor, int64_t size, double valu
 /* How a table of embeddings of `width` starts. */
 static void table_init(const lh_model_config *c, int64_t rows, int64_t width, lh_init_kind *init, double *scale)
 {
+    if (c->truncated_embedding) {
+        *init = LH_INIT_TRUNCATED;
+        *scale = 1.0;
+        return;
+    }
     *init = c->init == LH_SCHEME_UNIT_UNIFORM ? LH_INIT_UNIFORM : LH_INIT_NORMAL;
     *scale = c->init == LH_SCHEME_UNIT_UNIFORM                                   ? lh_init_unit_uniform(rows, width)
              : c->init == LH_SCHEME_FAN_IN || c->init == LH_SCHEME_FAN_IN_NORMAL ? 1.0
@@ -204,6 +209,7 @@ static void add_vocabulary(builder *b)
 {
     lh_model *model = b->model;
     const lh_model_config *c = &model->config;
+    bool own_entry = model->memory_kind->enter != NULL; /* the method brings embeddings to the model's width */
     char name[64];
     b->prefix[0] = '\0';
     for (int band = 0; band < c->bands; band++) {
@@ -216,9 +222,9 @@ static void add_vocabulary(builder *b)
         add(b, &model->embedding[band], 2, table, init, scale, false, name);
         model->output[band] = model->embedding[band];
         if (!c->tied) {
-            add_output(b, band, rows, width);
+            add_output(b, band, rows, own_entry ? c->width : width);
         }
-        if (width != c->width) {
+        if (width != c->width && !own_entry) {
             (void)snprintf(name, sizeof name, "embedding.%d.projection.weight", band);
             add(b, &model->projection[band], 2, projection, LH_INIT_NORMAL, 0.01, true, name);
         }
@@ -231,7 +237,8 @@ static void add_vocabulary(builder *b)
         int64_t clusters[2] = {c->bands - 1, c->embedding_width};
         add(b, &model->clusters, 2, clusters, LH_INIT_CONSTANT, 0.0, true, "output.clusters.weight");
     }
-    if (c->embedding_width != c->width) { /* the head's own projection; the tails' are tied to the input's */
+    if (c->embedding_width != c->width &&
+        (c->tied || !own_entry)) { /* the head's own projection; the tails' are tied to the input's */
         int64_t projection[2] = {c->width, c->embedding_width};
         add(b, &model->head_projection, 2, projection, LH_INIT_NORMAL, 0.01, true, "output.projection.weight");
     }
@@ -273,9 +280,7 @@ static lh_status make_tables(lh_model *model, lh_error *error)
         if (!model->rope_frequency) {
             return lh_fail(error, LH_E_MEMORY, "no memory for rotary frequencies");
         }
-        for (int64_t i = 0; i < rotated / 2; i++) {
-            model->rope_frequency[i] = pow(c->rope_base, -2.0 * (double)i / (double)rotated) / c->rope_factor;
-        }
+        lh_rope_frequencies(model->rope_frequency, rotated, c->rope_base, c->rope_factor, c->rope_closed);
         model->rope = (lh_rope_options){.rotated = rotated,
                                         .interleaved = c->rope_interleaved,
                                         .frequency = model->rope_frequency,
@@ -472,7 +477,8 @@ double lh_model_attention_flops(const lh_model *model)
         keys += kind->keys_seen ? kind->keys_seen(&model->shape, layer)
                                 : ((double)c->segment + 1.0) / 2.0 + (double)kind->history(&model->shape);
     }
-    return 2.0 * keys * (double)c->heads * (double)(c->key_width + c->value_width);
+    double entry = kind->entry_flops ? kind->entry_flops(&model->shape) : 0.0;
+    return entry + 2.0 * keys * (double)c->heads * (double)(c->key_width + c->value_width);
 }
 
 double lh_model_training_flops(const lh_model *model)

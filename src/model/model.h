@@ -46,6 +46,7 @@ typedef struct lh_model {
     int64_t distances;      /* rows of the tables: history + segment */
     int64_t unroll;         /* segments of one graph that training streams are made for; 0 counts as 1 */
     bool checkpoint_layers; /* recompute each layer in the backward pass */
+    double z_loss;          /* in training: this times log(Z)^2 is added to each token's loss */
 } lh_model;
 
 /* Builds a model from a resolved recipe whose model.vocab is known (the model keeps a copy of the configuration).
@@ -94,7 +95,7 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
 void lh_stream_commit(lh_stream *stream, lh_context *context);
 void lh_stream_rollback(lh_stream *stream);
 
-/* Loss of the output layer: sum over tokens of weights[t] nll[t] as [1]. hidden [.., width] flattened to [count,
+/* Loss of the output layer: sum over tokens of weights[t] nll[t] as [1]; in training nll holds the model's z_loss. hidden [.., width] flattened to [count,
  * width]; targets (host, negative: not scored), weights (host f64, NULL: 1 each). nll (host, count doubles) may be
  * NULL. */
 lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,

@@ -59,10 +59,10 @@ static lh_tensor *band_loss(lh_context *context, const lh_model *model, int band
     lh_tensor *values = NULL, *columns = NULL;
     lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
     lh_tensor *ids = lh_from_host(context, LH_I32, 1, &count, targets);
-    lh_tensor *loss =
-        lh_linear_cross_entropy_best(context, to_band(context, rows, projection), band_table(context, model, band),
-                                     model->output_bias[band], ids, weights_tensor(context, model, count, weights),
-                                     model->config.logit_scale, 0.0, &values, best ? &columns : NULL);
+    lh_tensor *loss = lh_linear_cross_entropy_best(
+        context, to_band(context, rows, projection), band_table(context, model, band), model->output_bias[band],
+        ids, weights_tensor(context, model, count, weights), model->config.logit_scale,
+        context->training ? model->z_loss : 0.0, &values, best ? &columns : NULL);
     double *host = NULL;
     if (loss && (nll || best)) {
         host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)(count ? count : 1));

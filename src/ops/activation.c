@@ -3,6 +3,21 @@
 
 #include <string.h>
 
+bool lh_activation_find(const char *name, lh_function *function, bool *gated)
+{
+    static const char *const names[] = {"relu", "relu2", "gelu", "gelu-tanh", "silu", "swiglu", "geglu"};
+    static const lh_function functions[] = {LH_RELU, LH_RELU_SQUARED, LH_GELU,     LH_GELU_TANH,
+                                            LH_SILU, LH_SILU,         LH_GELU_TANH};
+    for (int i = 0; i < 7; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *function = functions[i];
+            *gated = i >= 5;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* in: x, bias. saved: x, bias. The kernel may write d_x where d_y was. */
 static void bias_activation_backward(lh_context *context, lh_node *node)
 {

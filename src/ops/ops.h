@@ -72,6 +72,9 @@ lh_tensor *lh_rms_norm(lh_context *context, lh_tensor *x, lh_tensor *gain, doubl
 /* *sum = x + residual; returns norm(*sum). rms selects the RMS norm (bias then NULL). One pass over memory. */
 lh_tensor *lh_residual_norm(lh_context *context, lh_tensor *x, lh_tensor *residual, lh_tensor *gain,
                             lh_tensor *bias, double eps, bool rms, lh_tensor **sum);
+/* An activation by its name in recipes: relu, relu2, gelu, gelu-tanh, silu, or the gated swiglu and geglu. False if
+ * there is none of that name. */
+bool lh_activation_find(const char *name, lh_function *function, bool *gated);
 /* f(x + bias); bias [width] or NULL. The backward pass needs x only. */
 lh_tensor *lh_bias_activation(lh_context *context, lh_tensor *x, lh_tensor *bias, lh_function function);
 /* Gated unit on a joint projection x [..., 2 width] = [a | b]: f(a) * b -> [..., width] (SwiGLU, GEGLU). */
@@ -114,6 +117,9 @@ typedef struct lh_rope_options {
     const double *frequency; /* [rotated/2], host, kept alive by the caller until the backward pass */
     double magnitude;        /* 1, or YaRN's factor */
 } lh_rope_options;
+/* Frequencies [rotated/2] of the pairs, divided by `factor`: base^(-2i/rotated), or, with `closed`,
+ * base^(-i/(rotated/2 - 1)), so that the last one is 1/base (Hawthorne et al. 2022's code). */
+void lh_rope_frequencies(double *frequency, int64_t rotated, double base, double factor, bool closed);
 /* x [batch, length, heads, width]; position i32 [length] or [batch, length]. Su et al. 2021. */
 lh_tensor *lh_rope(lh_context *context, lh_tensor *x, lh_tensor *position, const lh_rope_options *options);
 

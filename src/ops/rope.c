@@ -1,6 +1,16 @@
 /* Rotary position embedding. */
 #include "ops/internal.h"
 
+#include <math.h>
+
+void lh_rope_frequencies(double *frequency, int64_t rotated, double base, double factor, bool closed)
+{
+    double gaps = closed ? (double)(rotated / 2 - 1) : (double)rotated / 2.0;
+    for (int64_t i = 0; i < rotated / 2; i++) {
+        frequency[i] = i == 0 ? 1.0 / factor : pow(base, -(double)i / gaps) / factor;
+    }
+}
+
 static void run_rope(lh_context *context, const lh_rope_options *options, const lh_tensor *position,
                      const lh_tensor *x, const lh_tensor *y, bool inverse, bool accumulate)
 {

@@ -24,6 +24,12 @@ static const lh_recipe_key data_keys[] = {
     {"data", "batch", LH_RECIPE_INTEGER, "8", 1, 1 << 20, NULL, NULL, "lanes: texts that are read side by side"},
     {"data", "reset_at_document", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "data.layout=documents",
      "forget everything where a document begins; the published models never do"},
+    {"data", "minimum_crop", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, "data.layout=crops",
+     "shortest piece: its end is drawn from here to the document's end, and the piece is what is before it; 0: "
+     "model.segment if the model's memory takes in what stands before a segment (perceiver-ar), else only full "
+     "pieces are drawn"},
+    {"data", "crop_documents", LH_RECIPE_CHOICE, "by-length", 0, 0, "by-length|each-once", "data.layout=crops",
+     "documents are drawn in proportion to their length, or each is visited once in an epoch"},
     {"data", "shuffle", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, "data.layout=documents",
      "another order of the documents in every epoch"},
     {"data", "scored", LH_RECIPE_CHOICE, "answers", 0, 0, "answers|all", NULL,
@@ -61,6 +67,8 @@ static const lh_recipe_key train_keys[] = {
     {"train", "weight_decay", LH_RECIPE_REAL, "0", 0, 100, NULL, NULL,
      "times the learning rate; gains, biases and embeddings are left out"},
     {"train", "clip", LH_RECIPE_REAL, "0.25", 0, 1e9, NULL, NULL, "greatest norm of the gradient; 0: no clipping"},
+    {"train", "clip_rule", LH_RECIPE_CHOICE, "above", 0, 0, "above|always", NULL,
+     "always: a gradient whose norm is below clip is lengthened to it, too"},
     {"train", "clip_groups", LH_RECIPE_CHOICE, "separate", 0, 0, "separate|joint", NULL,
      "one norm for the model and one for the compression networks, or one for all"},
     {"train", "compressor_rate", LH_RECIPE_REAL, "1", 0, 1e6, NULL, NULL,
@@ -90,6 +98,12 @@ static const lh_recipe_key train_keys[] = {
      "lowest learning rate"},
     {"train", "final_rate", LH_RECIPE_REAL, "1e-6", 0, 1e6, NULL, "train.schedule=compressive",
      "lowest learning rate"},
+
+    {"train", "loss", LH_RECIPE_CHOICE, "mean", 0, 0, "mean|sum", NULL,
+     "what the gradient is of: the mean over an iteration's tokens or their sum, which makes clip work in every "
+     "step"},
+    {"train", "z_loss", LH_RECIPE_REAL, "0", 0, 1, NULL, NULL,
+     "times the square of each token's log partition function, added to its loss in training"},
 
     {"train", "accumulate", LH_RECIPE_INTEGER, "1", 1, 1 << 20, NULL, NULL,
      "compute the lanes of a step in so many parts, one after another: less memory, the same update"},
@@ -171,6 +185,7 @@ static void read_optimizer(lh_train_config *c, const lh_recipe *recipe)
     o->scale_by_parameter = lh_recipe_boolean(recipe, "train.relative_steps");
     o->factor_from = lh_recipe_integer(recipe, "train.factor_from");
     o->clip = lh_recipe_real(recipe, "train.clip");
+    o->clip_always = strcmp(lh_recipe_string(recipe, "train.clip_rule"), "always") == 0;
     o->clip_joint = strcmp(lh_recipe_string(recipe, "train.clip_groups"), "joint") == 0;
     for (int group = 0; group < LH_GROUP_COUNT; group++) {
         o->weight_decay[group] = lh_recipe_real(recipe, "train.weight_decay");
@@ -236,6 +251,10 @@ lh_status lh_train_config_read(lh_train_config *c, const lh_recipe *recipe, lh_e
     c->minutes = lh_recipe_real(recipe, "train.minutes");
     read_optimizer(c, recipe);
     read_schedule(c, recipe);
+    c->minimum_crop = lh_recipe_integer(recipe, "data.minimum_crop");
+    c->crop_each_document = strcmp(lh_recipe_string(recipe, "data.crop_documents"), "each-once") == 0;
+    c->loss_sum = strcmp(lh_recipe_string(recipe, "train.loss"), "sum") == 0;
+    c->z_loss = lh_recipe_real(recipe, "train.z_loss");
     c->accumulate = lh_recipe_integer(recipe, "train.accumulate");
     c->period = lh_recipe_integer(recipe, "train.update_period");
     c->period_after = lh_recipe_integer(recipe, "train.update_period_after");

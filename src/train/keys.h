@@ -23,11 +23,15 @@ typedef struct lh_train_config {
     bool reset_at_document, shuffle;
     bool every_target; /* of a text with answers: not only those */
     int64_t batch;
+    int64_t minimum_crop; /* crops layout; 0: as the memory wants it */
+    bool crop_each_document;
 
     int64_t steps, tokens; /* budgets; 0: none */
     double minutes;
     lh_optimizer_options optimizer;
     lh_schedule schedule;
+    bool loss_sum; /* the gradient is of the sum over tokens, else of their mean */
+    double z_loss;
     int64_t accumulate;           /* parts that the lanes of a step are computed in, one after another */
     int64_t period, period_after; /* from iteration period_after on, one update for `period` segments */
     int64_t unroll;               /* segments of one graph */

@@ -261,7 +261,8 @@ lh_status lh_optimizer_step(lh_optimizer *optimizer, lh_context *context, double
         lh_optimizer_slot *slot = &optimizer->slots[i];
         if (trained(slot) && slot->awake) {
             double norm = o->clip_joint ? seen.total : seen.group[slot->parameter->group];
-            double shrink = o->clip > 0 && norm > o->clip ? o->clip / norm : 1.0;
+            bool clipped = o->clip > 0 && norm > (o->clip_always ? 0.0 : o->clip);
+            double shrink = clipped ? o->clip / norm : 1.0;
             update(optimizer, context, slot, rate, scale * shrink);
         }
     }

@@ -6,6 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A memory that takes tokens in without computing anything is shown all of a crop, of which the last are segments.
+ */
+static int64_t tokens_before(const lh_training *t)
+{
+    const lh_memory_kind *kind = t->model->memory_kind;
+    const lh_memory_shape *shape = &t->model->shape;
+    bool takes = t->config.layout == LH_STREAM_CROPS && kind->prime;
+    return !takes ? 0 : kind->reach ? kind->reach(shape) : kind->history(shape);
+}
+
 static lh_status open_source(lh_training *t, lh_error *error)
 {
     const lh_train_config *c = &t->config;
@@ -13,9 +23,11 @@ static lh_status open_source(lh_training *t, lh_error *error)
     options.layout = c->layout;
     options.boundary = c->reset_at_document ? LH_BOUNDARY_PAD : LH_BOUNDARY_CONTINUE;
     options.lanes = c->batch;
-    options.segment = t->model->config.segment * c->unroll; /* documents begin where a step begins */
+    options.segment = t->before + t->model->config.segment * c->unroll; /* documents begin where a step begins */
     options.shuffle = c->shuffle;
     options.every_target = c->every_target;
+    options.crop_minimum = c->minimum_crop == 0 && t->before > 0 ? t->model->config.segment : c->minimum_crop;
+    options.crop_each_document = c->crop_each_document;
     options.seed = c->seed;
     return lh_token_stream_create(&t->tokens_in, t->source.split, &options, error);
 }
@@ -48,10 +60,13 @@ static lh_status create_buffers(lh_training *t, lh_error *error)
     t->valid = lh_heap_alloc(all);
     t->reset = lh_heap_alloc(sizeof(bool) * lanes);
     t->memories = lh_heap_alloc(sizeof(lh_memory *) * (size_t)t->config.accumulate);
+    t->prefix = lh_heap_alloc(sizeof *t->prefix * lanes * (size_t)t->before);
+    t->prefix_start = lh_heap_alloc(sizeof *t->prefix_start * lanes);
     for (int64_t i = 0; t->memories && i < t->config.accumulate; i++) {
         t->memories[i] = t->parts[i]->memory;
     }
-    if (!t->inputs || !t->targets || !t->weights || !t->valid || !t->reset || !t->memories) {
+    if (!t->inputs || !t->targets || !t->weights || !t->valid || !t->reset || !t->memories || !t->prefix ||
+        !t->prefix_start) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu tokens of a step", all);
     }
     return LH_OK;
@@ -83,6 +98,8 @@ static lh_status build(lh_training *t, const lh_recipe *recipe, const lh_backend
     LH_TRY(lh_optimizer_create(&t->optimizer, &t->model->parameters, &c->optimizer, error));
     LH_TRY(lh_context_create(&t->context, backend, c->threads, error));
     t->context->seed = c->seed;
+    t->before = tokens_before(t);
+    t->model->z_loss = c->z_loss;
     LH_TRY(open_source(t, error));
     LH_TRY(create_parts(t, error));
     return create_buffers(t, error);
@@ -128,6 +145,8 @@ void lh_training_free(lh_training *training)
     lh_heap_free(training->valid);
     lh_heap_free(training->reset);
     lh_heap_free(training->memories);
+    lh_heap_free(training->prefix);
+    lh_heap_free(training->prefix_start);
     lh_token_stream_free(training->tokens_in);
     lh_context_free(training->context);
     lh_optimizer_free(training->optimizer);
@@ -150,32 +169,52 @@ double lh_training_token_flops(const lh_training *training)
     return lh_model_training_flops(training->model);
 }
 
+/* Where in a lane's row of the batch its segments begin: 0, or behind what the memory takes in, which is copied
+ * out. The last tokens of a crop are the segments; a crop that is shorter leaves the end of them empty. */
+static int64_t take_prefix(lh_training *t, const lh_batch *batch, int64_t lane)
+{
+    int64_t cells = batch->length - t->before, count = 0, row = lane * batch->length;
+    while (t->before > 0 && count < batch->length && batch->valid[row + count]) {
+        count++;
+    }
+    int64_t start = count > cells ? count - cells : 0;
+    int32_t *prefix = t->prefix + lane * t->before;
+    for (int64_t i = 0; i < t->before; i++) {
+        int64_t from = i - (t->before - start);
+        prefix[i] = from < 0 ? -1 : batch->inputs[row + from];
+    }
+    t->prefix_start[lane] = count > 0 ? batch->positions[row] - 1 : 0; /* the input before the first target */
+    return start;
+}
+
 /* Copies the iteration's segments out of the stream, whose arrays live until its next call: from rows of
- * unroll * segment tokens to [unroll][batch][segment]. */
+ * unroll * segment tokens (behind a prefix) to [unroll][batch][segment]. */
 static lh_status read_segments(lh_training *t, lh_iteration *result, lh_error *error)
 {
     lh_loss_sums *sums = &result->sums;
     const lh_train_config *c = &t->config;
     int64_t segment = t->model->config.segment, row = segment * c->unroll;
     const lh_batch *batch;
-    LH_TRY(lh_token_stream_next(t->tokens_in, row, &batch, error));
+    LH_TRY(lh_token_stream_next(t->tokens_in, t->before + row, &batch, error));
     if (!batch) {
         return lh_fail(error, LH_E_INTERNAL, "the stream of training text ended");
     }
     for (int64_t lane = 0; lane < c->batch; lane++) {
+        int64_t start = take_prefix(t, batch, lane);
         for (int64_t j = 0; j < row; j++) {
-            int64_t from = lane * row + j, to = (j / segment * c->batch + lane) * segment + j % segment;
+            int64_t from = lane * batch->length + start + j,
+                    to = (j / segment * c->batch + lane) * segment + j % segment;
             t->inputs[to] = batch->inputs[from];
             t->targets[to] = batch->mask[from] ? batch->targets[from] : -1;
             t->valid[to] = batch->valid[from];
             result->read += batch->valid[from];
             sums->bytes += batch->mask[from] ? t->source.token_bytes[batch->targets[from]] : 0;
+            sums->tokens += batch->mask[from];
         }
-        bool fresh = (batch->flags[lane * row] & LH_INPUT_CHAIN_START) != 0;
+        bool fresh = (batch->flags[lane * batch->length] & LH_INPUT_CHAIN_START) != 0;
         t->reset[lane] = fresh && (c->reset_at_document || c->layout == LH_STREAM_CROPS);
         t->reset[lane] |= c->forget_every > 0 && t->iteration * row % c->forget_every == 0;
     }
-    sums->tokens += (double)batch->scored;
     return LH_OK;
 }
 
@@ -204,6 +243,11 @@ static lh_status run_part(lh_training *t, int64_t part, lh_loss_sums *sums, lh_e
             LH_TRY(lh_stream_reset(stream, context, lane, error));
         }
     }
+    if (t->before > 0) {
+        int64_t lane = part * t->part_lanes;
+        t->model->memory_kind->prime(stream->memory, context, t->prefix + lane * t->before, t->before,
+                                     t->prefix_start + lane);
+    }
     for (int64_t u = 0; u < c->unroll; u++) {
         int64_t at = u * c->batch * segment + first;
         lh_scope scope = lh_scope_begin(context);
@@ -229,7 +273,7 @@ static lh_status run_part(lh_training *t, int64_t part, lh_loss_sums *sums, lh_e
         lh_scope_end(context, scope, 1, &sum);
         objective = sum;
     }
-    lh_backward(context, objective, 1.0);
+    lh_backward(context, objective, c->loss_sum ? sums->tokens : 1.0);
     lh_stream_commit(stream, context);
     LH_TRY(lh_context_status(context, error));
     lh_context_reset(context);

@@ -41,6 +41,9 @@ typedef struct lh_training {
     double *weights;           /* [part_lanes * segment]: 1 / tokens scored in the iteration */
     uint8_t *valid;            /* as inputs: 0 for padding */
     bool *reset;               /* [batch]: a document begins */
+    int64_t before;            /* crops: tokens that a memory may take in before the segments (prime); else 0 */
+    int32_t *prefix;           /* [batch][before]: those tokens, -1 in front */
+    int64_t *prefix_start;     /* [batch]: where the first of them stands in its document */
     lh_memory **memories;      /* of the parts, as learn wants them */
 
     /* the place in the run */

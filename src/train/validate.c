@@ -59,7 +59,7 @@ typedef struct pass {
     lh_stream *stream;
     int32_t *targets, *best;
     int64_t lanes, segment;
-    bool documents; /* each from empty memories */
+    bool documents; /* each is read from its beginning: as trained, or where training sees single documents only */
 } pass;
 
 static lh_status score(pass *p, const lh_batch *batch, lh_validation *result, lh_error *error)
@@ -78,6 +78,7 @@ static lh_status score(pass *p, const lh_batch *batch, lh_validation *result, lh
         p->targets[i] = batch->mask[i] ? batch->targets[i] : -1;
         sums->bytes += batch->mask[i] ? t->source.token_bytes[batch->targets[i]] : 0;
     }
+    p->stream->memory->valid = batch->mask;
     lh_model_forward(context, t->model, p->stream, batch->inputs, p->segment, &forward);
     lh_tensor *loss = batch->scored > 0 ? lh_model_loss_best(context, t->model, forward.hidden, p->targets, NULL,
                                                              NULL, result->answered ? p->best : NULL)
@@ -99,7 +100,8 @@ static lh_status run_pass(pass *p, const lh_split *split, bool (*stop)(void *use
     lh_training *t = p->training;
     lh_token_stream_options options = lh_token_stream_defaults();
     /* Crops of tasks are pieces of rows that have nothing to do with each other. */
-    p->documents = t->config.reset_at_document || (split->answered && t->config.layout == LH_STREAM_CROPS);
+    p->documents =
+        t->config.reset_at_document || t->before > 0 || (split->answered && t->config.layout == LH_STREAM_CROPS);
     options.layout = p->documents ? LH_STREAM_DOCUMENTS : LH_STREAM_LANES;
     options.boundary = p->documents ? LH_BOUNDARY_PAD : LH_BOUNDARY_CONTINUE;
     options.lanes = p->lanes;

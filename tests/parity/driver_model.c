@@ -64,8 +64,10 @@ static void step(run *r, int64_t index, double *task, double *auxiliary, float *
 static void clear_grads(run *r)
 {
     for (int i = 0; i < r->model->parameters.count; i++) {
-        lh_tensor *g = r->model->parameters.items[i].tensor->grad;
-        memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(float));
+        lh_tensor *g = r->model->parameters.items[i].tensor->grad; /* none for constants */
+        if (g) {
+            memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(float));
+        }
     }
 }
 
@@ -136,9 +138,11 @@ int main(int argc, char **argv)
         lh_tensor *p = r.model->parameters.items[i].tensor;
         size_t bytes = (size_t)lh_tensor_count(p) * sizeof(float);
         char *name = malloc(128);
-        void *copy = malloc(bytes);
+        void *copy = calloc(1, bytes);
         (void)snprintf(name, 128, "grad.%s", r.model->parameters.items[i].name);
-        memcpy(copy, lh_tensor_data(p->grad), bytes);
+        if (p->grad) {
+            memcpy(copy, lh_tensor_data(p->grad), bytes);
+        }
         out[i] = (lh_safetensors_tensor){.name = name, .dtype = LH_SAFETENSORS_F32, .ndim = p->ndim, .data = copy};
         memcpy(out[i].shape, p->shape, sizeof(int64_t) * (size_t)p->ndim);
         m[i] = calloc(1, bytes);
@@ -160,10 +164,12 @@ int main(int argc, char **argv)
                                   .grad_scale = 1.0,
                                   .clear_grad = true,
                                   .param = lh_tensor_data(p),
-                                  .grad = lh_tensor_data(p->grad),
+                                  .grad = p->grad ? lh_tensor_data(p->grad) : NULL,
                                   .m = m[i],
                                   .v = v[i]};
-            lh_run(r.context, LH_KERNEL_ADAMW, LH_F32, &args);
+            if (p->grad) {
+                lh_run(r.context, LH_KERNEL_ADAMW, LH_F32, &args);
+            }
         }
     }
     out[n] = (lh_safetensors_tensor){

@@ -1,0 +1,138 @@
+"""Perceiver AR against PyTorch: hidden states, losses, every gradient, and the loss curve of 20 optimizer steps over a
+text whose inputs grow from the latents alone to all that the model sees."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import torch
+except ImportError as missing:
+    print(f"parity_perceiver: {missing}; skipped")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from torch_perceiver import Perceiver, sinusoid_table
+
+BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+torch.set_num_threads(2)
+LANES, SEGMENTS, VOCAB = 3, 20, 37
+
+BASE = dict(layers=2, width=32, heads=4, cross_heads=4, embedding=32, segment=12, inputs=40, positions="rotary",
+            table="none", rms=False, gated=False, fraction=0.5, base=40, closed=True, interleaved=True)
+CASES = {
+    "rotary as published": {},
+    "wide embedding, many cross heads": dict(embedding=48, cross_heads=6, width=24, heads=2),
+    "one cross head, a quarter turns": dict(cross_heads=1, fraction=0.25),
+    "sinusoids": dict(positions="none", table="sinusoidal"),
+    "learned positions": dict(positions="none", table="learned"),
+    "second released form": dict(rms=True, gated=True, fraction=1.0, base=10000, closed=False, interleaved=False),
+    "latents are all inputs": dict(inputs=12),
+}
+
+
+def read(path):
+    types = {"F32": np.float32, "F64": np.float64}
+    with open(path, "rb") as file:
+        data = file.read()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    header.pop("__metadata__", None)
+    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
+                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
+            for name, t in header.items()}
+
+
+def arguments(c):
+    given = {"model.vocab": VOCAB, "model.layers": c["layers"], "model.width": c["width"], "model.heads": c["heads"],
+             "model.hidden": 48, "model.segment": c["segment"], "model.embedding_width": c["embedding"],
+             "model.positions": c["positions"], "model.tied": "false", "model.embedding_scaled": "false",
+             "model.init": "fan-in", "model.activation": "geglu" if c["gated"] else "relu2",
+             "model.norm": "rms" if c["rms"] else "layer", "memory.kind": "perceiver-ar", "memory.inputs": c["inputs"],
+             "memory.cross_heads": c["cross_heads"], "memory.position_table": c["table"]}
+    if c["positions"] == "rotary":
+        given.update({"model.rope_base": c["base"], "model.rope_fraction": c["fraction"],
+                      "model.rope_spacing": "closed" if c["closed"] else "open",
+                      "model.rope_interleaved": str(c["interleaved"]).lower()})
+    if c["table"] != "none":
+        given["memory.position_rows"] = SEGMENTS * c["segment"] + 1
+    bias = "false" if c["rms"] else "true"
+    given.update({"model.attention_bias": bias, "model.projection_bias": bias, "model.hidden_bias": bias,
+                  "model.output_bias": bias})
+    return ["%s=%s" % item for item in given.items()]
+
+
+def far(a, b):
+    """Largest difference relative to the larger tensor's largest element."""
+    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
+    return float((a.double() - b.double()).abs().max()) / top
+
+
+def segment_loss(model, c, text, s):
+    """Segment s with what stands before it: text [lanes, tokens]."""
+    n, end = c["segment"], (s + 1) * c["segment"]
+    first = max(0, end - c["inputs"])
+    hidden = model(text[:, first:end], first, n)
+    return hidden, model.loss(hidden, text[:, end - n + 1:end + 1])
+
+
+def compare(c, folder):
+    rng = np.random.default_rng(5)
+    n = c["segment"]
+    text = rng.integers(0, VOCAB, size=(LANES, SEGMENTS * n + 1), dtype=np.int32)
+    ids = np.stack([text[:, s * n:(s + 1) * n + 1] for s in range(SEGMENTS)])
+    np.ascontiguousarray(ids).tofile(os.path.join(folder, "tokens.i32"))
+    subprocess.run([os.path.join(BUILD, "driver_model"), folder, str(LANES)] + arguments(c), check=True)
+    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
+    text, faults = torch.from_numpy(text.astype(np.int64)), []
+
+    def expect(what, distance, bound):
+        if not distance <= bound:
+            faults.append("%s differs by %.2g" % (what, distance))
+
+    if c["table"] == "sinusoidal":
+        table = initial["memory.positions.table"]
+        noise = float((table - sinusoid_table(*table.shape)).abs().max())
+        expect("constant table", noise if noise > 1e-6 else 0.0, 0.5)  # the driver adds noise of 0.05 to everything
+    fixed = {"memory.positions.table"} if c["table"] == "sinusoidal" else set()
+    model = Perceiver(initial, c)
+    for s in range(4):
+        model.zero_grad()
+        hidden, loss = segment_loss(model, c, text, s)
+        loss.backward()
+        expect("loss of segment %d" % s, far(loss.detach(), theirs["fixed"][s]), 1e-5)
+    expect("hidden states", far(hidden.detach(), theirs["hidden"]), 1e-5)
+    for name in initial:
+        grad = model.get(name).grad
+        grad = torch.zeros_like(initial[name]) if grad is None else grad
+        if name == "memory.key.bias" and c["positions"] == "none":  # it shifts all logits of a query: exactly no gradient
+            expect(name, float(theirs["grad." + name].abs().max()), 1e-7)
+        elif name not in fixed:
+            expect("gradient of " + name, far(grad, theirs["grad." + name]), 1e-5)
+
+    model = Perceiver(initial, c)
+    trained = [p for name, p in model.p.items() if name.replace("__", ".") not in fixed]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    for s in range(SEGMENTS):
+        for p in trained:
+            p.grad = torch.zeros_like(p)
+        _, loss = segment_loss(model, c, text, s)
+        loss.backward()
+        optimizer.step()
+        expect("loss of step %d" % s, far(loss.detach(), theirs["losses"][s]), 1e-4)
+    return faults
+
+
+passed = failed = 0
+for name, changes in CASES.items():
+    with tempfile.TemporaryDirectory() as folder:
+        faults = compare({**BASE, **changes}, folder)
+    passed += not faults
+    failed += bool(faults)
+    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
+print("%d passed, %d failed" % (passed, failed))
+sys.exit(1 if failed else 0)

@@ -1,0 +1,100 @@
+/* Small Perceiver AR models for tests: whole documents forward, as training sees a crop. */
+#ifndef LH_TESTS_PERCEIVER_MODEL_H
+#define LH_TESTS_PERCEIVER_MODEL_H
+
+#include "support/tiny_model.h"
+
+enum { VOCAB = 11, N = 6, M = 20 };
+
+#define LAYERS                                                                                         \
+    "model.layers=2", "model.width=12", "model.heads=2", "model.embedding_width=8", "model.hidden=20", \
+        "model.segment=6"
+#define SIZES LAYERS, "memory.kind=perceiver-ar", "memory.inputs=20", "memory.cross_heads=2"
+#define STYLE                                                                                             \
+    "model.tied=false", "model.embedding_scaled=false", "model.init=fan-in", "model.attention_bias=true", \
+        "model.activation=relu2"
+#define ROTARY \
+    "model.positions=rotary", "model.rope_interleaved=true", "model.rope_spacing=closed", "model.rope_base=20"
+#define SINUSOIDS "model.positions=none", "memory.position_table=sinusoidal", "memory.position_rows=65"
+#define LEARNED "model.positions=none", "memory.position_table=learned", "memory.position_rows=65"
+
+static inline lh_model *perceiver_model(const char *const *arguments, uint64_t seed)
+{
+    lh_error error = {0};
+    lh_model *model = NULL;
+    tiny_check(tiny_model(&model, arguments, seed, &error), &error);
+    return model;
+}
+
+static inline void random_tokens(int32_t *tokens, int64_t count, uint64_t seed)
+{
+    lh_random random = lh_random_create(seed, 3);
+    for (int64_t i = 0; i < count; i++) {
+        tokens[i] = (int32_t)lh_random_below(&random, VOCAB);
+    }
+}
+
+/* The last min(n, count) of `count` tokens as a right-padded segment, and what stands before it, with -1 in front.
+ */
+static inline int64_t cut_crop(const lh_model *model, const int32_t *tokens, int64_t count, int32_t pad,
+                               int32_t *prefix, int32_t *segment)
+{
+    int64_t n = model->config.segment, before = model->memory_kind->reach(&model->shape);
+    int64_t latents = count < n ? count : n, start = count - latents;
+    for (int64_t i = 0; i < n; i++) {
+        segment[i] = i < latents ? tokens[start + i] : pad;
+    }
+    for (int64_t i = 0; i < before; i++) {
+        int64_t from = start - before + i;
+        prefix[i] = from < 0 ? -1 : tokens[from];
+    }
+    return latents;
+}
+
+/* Logits [n, VOCAB] of the last tokens of one crop that begins at `position` of its document. */
+static inline int64_t crop_logits(const lh_model *model, const int32_t *tokens, int64_t count, int64_t position,
+                                  double *logits)
+{
+    lh_error error = {0};
+    lh_context *context;
+    lh_stream *stream;
+    lh_forward forward;
+    int64_t before = model->memory_kind->reach(&model->shape);
+    int32_t prefix[256], segment[256];
+    int64_t latents = cut_crop(model, tokens, count, 0, prefix, segment);
+    int64_t skipped = count - latents - before > 0 ? count - latents - before : 0, start = position + skipped;
+    tiny_check(lh_context_create(&context, model->backend, 2, &error), &error);
+    tiny_check(lh_stream_create(&stream, model, 1, false, &error), &error);
+    model->memory_kind->prime(stream->memory, context, prefix, before, &start);
+    lh_model_forward(context, model, stream, segment, model->config.segment, &forward);
+    lh_tensor *scores = lh_model_logits(context, model, forward.hidden);
+    if (scores) {
+        lh_to_host(context, lh_slice(context, scores, 0, 0, latents), logits);
+    }
+    tiny_check(lh_context_status(context, &error), &error);
+    lh_stream_commit(stream, context);
+    lh_stream_free(stream);
+    lh_context_free(context);
+    return latents;
+}
+
+static inline void check_close(const double *a, const double *b, int64_t count, double bound, const char *what)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (!(fabs(a[i] - b[i]) <= bound * (1.0 + fabs(b[i])))) {
+            fail_msg("%s: value %d is %.12g, not %.12g", what, (int)i, a[i], b[i]);
+        }
+    }
+}
+
+static inline bool differ(const double *a, const double *b, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (a[i] != b[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#endif
