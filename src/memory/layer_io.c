@@ -45,3 +45,8 @@ void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distan
     source->distance_bias = io->distance_bias;
     source->bias_scaled = io->distance_bias_scaled;
 }
+
+lh_tensor *lh_layer_norm_heads(const lh_layer_io *io, lh_tensor *x)
+{
+    return io->head_norm ? lh_rms_norm(io->context, x, io->head_gain, io->head_eps) : x;
+}

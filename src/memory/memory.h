@@ -52,6 +52,7 @@ typedef struct lh_layer_io {
     int layer;
     const lh_memory_parameters *parameters;
     lh_tensor *z;     /* [batch, tokens, width]: what entered attention (after the input norm, if any) */
+    lh_tensor *input; /* z after its dropout: what q, k and v are projected from */
     lh_tensor *q;     /* [batch, heads, tokens, key_width], scaled; in project [batch, tokens, heads, key_width] */
     lh_tensor *k, *v; /* [batch, kv_heads, fill + tokens, .]: this segment so far; in project this call's, as q */
     int64_t fill;     /* tokens of this segment that came in earlier calls */
@@ -71,6 +72,9 @@ typedef struct lh_layer_io {
         *sinusoids; /* [distances, width]: the table that `relative` was projected from, for kinds with their own */
 
     lh_tensor *head_scale; /* [heads], not negative, on this layer's logits; or NULL. Also in options */
+    bool head_norm;        /* each head's queries and keys are normed (lh_layer_norm_heads), with this epsilon */
+    double head_eps;       /* and this */
+    lh_tensor *head_gain;  /* constant gain [key_width], or NULL */
 
     /* filled by read */
     lh_key_source source[LH_ATTENTION_MAX_SOURCES]; /* source[0] is this segment, made by the layer; read appends */
@@ -96,6 +100,8 @@ void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_t
  * for a memory that ends where the segment begins). Sets the layer's relative, T5 or ALiBi terms; all keys stay
  * visible. */
 void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distance);
+/* Norms each head's vector [.., key_width] as the layer does with its queries and keys; x itself if it does not. */
+lh_tensor *lh_layer_norm_heads(const lh_layer_io *io, lh_tensor *x);
 
 /* Hooks that may be NULL say so. In the order in which one forward pass calls them: enter once, then for each layer
  * project, read, attend (or sublayer in place of these three) and write. After a training iteration: learn. */
@@ -108,6 +114,8 @@ typedef struct lh_memory_kind {
                                         NULL: memory.length and what every model allows */
     bool forgets;                    /* nothing survives a segment: documents are read in windows */
     bool whole_layers_only; /* layers share tensors beside the residual stream: no recomputation of layers */
+    bool learns_across;     /* parameters that only gradients between segments reach: training needs
+                               train.unroll > 1 and memory.detach = false */
     /* The method in `longhand compare`: what it sets of [model], [memory] and [train] at equal size, as recipe
      * text. In braces stand the sizes that all methods share: {segment}, {width}, {heads}, {layers}, {hidden}, and
      * {memory}, how many keys a query may see beyond its segment; with factors, as in {memory/2} or {2*segment}.
@@ -152,6 +160,10 @@ typedef struct lh_memory_kind {
      * parameters of LH_GROUP_STATISTICS from what the memories gathered in their LH_STATE_STATISTIC entries, and
      * zeroes these. May be NULL. */
     void (*learn)(lh_memory *const *memories, int count, lh_context *context);
+    /* Numbers that show whether the method does its work, for logs and reports: calls tell once for each, with a
+     * name such as "layer3/gate_median". Off the tape, and only after something was read. May be NULL. */
+    void (*figures)(const lh_memory *memory, lh_context *context,
+                    void (*tell)(void *user, const char *name, double value), void *user);
     /* Takes in tokens that stand before the segment without computing anything: tokens [batch, count] (host; a lane
      * with fewer has -1 in front). After a reset, the first of them stands at position[lane] of its document; with
      * position NULL they follow what was taken in before. For kinds that remember tokens; others are NULL. Only
@@ -185,7 +197,7 @@ typedef struct lh_state_tensor {
     lh_tensor *base;   /* the value as the running segment found it */
 } lh_state_tensor;
 
-#define LH_MEMORY_SCRATCH 8
+#define LH_MEMORY_SCRATCH 64
 
 struct lh_memory {
     const lh_memory_kind *kind;

@@ -4,4 +4,6 @@
 const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_none,   &lh_memory_transformer_xl, &lh_memory_compressive,
     &lh_memory_window, &lh_memory_perceiver_ar,   NULL,
+    &lh_memory_none,   &lh_memory_transformer_xl,  &lh_memory_compressive,
+    &lh_memory_window, &lh_memory_block_recurrent, NULL,
 };

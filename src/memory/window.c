@@ -45,40 +45,46 @@ static int32_t *read_seen(lh_memory *memory, lh_context *context, int index)
     return lh_op_stopped(context) ? NULL : seen;
 }
 
-/* The first filled row of each lane's cache, for every query: i32 [batch, 1, tokens]. */
-static void hide_empty_rows(lh_memory *memory, lh_layer_io *io, const lh_window *window, int index,
-                            lh_key_source *source)
+/* The first filled row of each lane's cache, for every query: i32 [batch, 1, queries]. */
+static void hide_empty_rows(lh_memory *memory, lh_context *context, const lh_window *window, int index,
+                            int64_t queries, lh_key_source *source)
 {
-    lh_context *context = io->context;
     int32_t *seen = read_seen(memory, context, index);
-    int64_t shape[3] = {memory->batch, 1, io->tokens}, count = memory->batch * io->tokens;
+    int64_t shape[3] = {memory->batch, 1, queries}, count = memory->batch * queries;
     int32_t *bounds = lh_arena_alloc(&context->arena, sizeof *bounds * (size_t)(2 * count));
     if (!seen || !bounds) {
         return;
     }
     for (int64_t i = 0; i < count; i++) {
-        bounds[i] = (int32_t)window->length - seen[i / io->tokens];
+        bounds[i] = (int32_t)window->length - seen[i / queries];
         bounds[count + i] = (int32_t)window->length;
     }
     source->low = lh_from_host(context, LH_I32, 3, shape, bounds);
     source->high = lh_from_host(context, LH_I32, 3, shape, bounds + count);
 }
 
-void lh_window_read(lh_memory *memory, lh_layer_io *io, const lh_window *window, int which)
+lh_key_source lh_window_cache(lh_memory *memory, lh_layer_io *io, const lh_window *window, int which,
+                              int64_t queries)
 {
     lh_context *context = io->context;
     int first = lh_memory_entry(memory, io->layer, which);
-    lh_key_source *source = &io->source[io->sources];
-    io->source[0].max_distance = window->length;
     lh_tensor *k = lh_memory_get(memory, first + LH_WINDOW_KEYS),
               *v = lh_memory_get(memory, first + LH_WINDOW_VALUES);
+    lh_key_source source = lh_key_source_all(lh_transpose(context, k, 1, 2), lh_transpose(context, v, 1, 2));
+    if (window->strict) {
+        hide_empty_rows(memory, context, window, first + LH_WINDOW_SEEN, queries, &source);
+    }
+    return source;
+}
+
+void lh_window_read(lh_memory *memory, lh_layer_io *io, const lh_window *window, int which)
+{
+    lh_key_source *source = &io->source[io->sources];
+    io->source[0].max_distance = window->length;
     io->source_name[io->sources++] = "window";
-    *source = lh_key_source_all(lh_transpose(context, k, 1, 2), lh_transpose(context, v, 1, 2));
+    *source = lh_window_cache(memory, io, window, which, io->tokens);
     lh_layer_place(io, source, window->length);
     source->max_distance = window->length;
-    if (window->strict) {
-        hide_empty_rows(memory, io, window, first + LH_WINDOW_SEEN, source);
-    }
 }
 
 /* Rotary keys are kept as the next segment sees them: turned back by a segment's length. */

@@ -16,6 +16,9 @@ enum { LH_WINDOW_KEYS, LH_WINDOW_VALUES, LH_WINDOW_SEEN, LH_WINDOW_ENTRIES };
 
 /* Adds this layer's LH_WINDOW_ENTRIES entries; the first of them is number `which` of the layer. */
 lh_status lh_window_create(lh_memory *memory, const lh_window *window, int layer, lh_error *error);
+/* The cache as a source of keys that all of so many queries see, but for the rows that `strict` hides. */
+lh_key_source lh_window_cache(lh_memory *memory, lh_layer_io *io, const lh_window *window, int which,
+                              int64_t queries);
 /* Restricts source 0 to the window and appends the cache as a source. `which`: number of the layer's first entry.
  */
 void lh_window_read(lh_memory *memory, lh_layer_io *io, const lh_window *window, int which);

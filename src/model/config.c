@@ -112,7 +112,9 @@ static const lh_recipe_key model_keys[] = {
 
 static const lh_recipe_key memory_keys[] = {
     {"memory", "kind", LH_RECIPE_CHOICE, "none", 0, 0, NULL, NULL, "which memory (docs/methods)"},
-    {"memory", "detach", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL,
+    {"memory", "detach", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, "memory.kind!=block-recurrent",
+     "cut the gradient between segments that are unrolled in one graph"},
+    {"memory", "detach", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "memory.kind=block-recurrent",
      "cut the gradient between segments that are unrolled in one graph"},
     {0},
 };

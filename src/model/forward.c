@@ -85,16 +85,19 @@ static void extend_segment(lh_context *context, const layer_span *span, lh_layer
     io->v = lh_transpose(context, lh_slice(context, stream->values[layer], 1, 0, total), 1, 2);
 }
 
-/* Each head's vector [.., key_width] to length 1 (z / sqrt(sum z^2 + 1e-6)) or to root mean square 1. */
-static lh_tensor *norm_heads(lh_context *context, const lh_model *model, lh_tensor *x)
+/* How each head's queries and keys are normed: to length 1 (z / sqrt(sum z^2 + 1e-6)) or to root mean square 1. */
+static void set_head_norm(const lh_model *model, lh_layer_io *io)
 {
     const lh_model_config *c = &model->config;
+    io->head_norm = c->qk_norm != LH_QK_NONE;
     switch (c->qk_norm) {
-    case LH_QK_L2: return lh_rms_norm(context, x, model->qk_gain, 1e-6 / (double)c->key_width);
-    case LH_QK_RMS: return lh_rms_norm(context, x, NULL, c->norm_eps);
+    case LH_QK_L2:
+        io->head_eps = 1e-6 / (double)c->key_width;
+        io->head_gain = model->qk_gain;
+        break;
+    case LH_QK_RMS: io->head_eps = c->norm_eps; break;
     case LH_QK_NONE: break;
     }
-    return x;
 }
 
 static void project_segment(lh_context *context, const layer_span *span, const lh_layer_parameters *p,
@@ -103,6 +106,8 @@ static void project_segment(lh_context *context, const layer_span *span, const l
     const lh_model_config *c = &span->model->config;
     int64_t batch = io->z->shape[0], count = span->count;
     lh_tensor *z = lh_dropout(context, io->z, c->attention_input_dropout, 1);
+    io->input = z;
+    set_head_norm(span->model, io);
     lh_tensor *q = lh_linear(context, z, p->query, p->query_bias);
     q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
     lh_tensor *joint = lh_linear(context, z, p->key_value, p->key_value_bias);
@@ -111,8 +116,8 @@ static void project_segment(lh_context *context, const layer_span *span, const l
                               (int64_t[]){batch, count, c->kv_heads, c->key_width});
     lh_tensor *v = lh_reshape(context, lh_slice(context, joint, 2, key_part, value_part), 4,
                               (int64_t[]){batch, count, c->kv_heads, c->value_width});
-    q = norm_heads(context, span->model, q);
-    k = norm_heads(context, span->model, k);
+    q = lh_layer_norm_heads(io, q);
+    k = lh_layer_norm_heads(io, k);
     if (span->stream->memory->kind->project) {
         io->q = q;
         io->k = k;

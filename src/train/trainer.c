@@ -84,6 +84,12 @@ static lh_status build(lh_training *t, const lh_recipe *recipe, const lh_backend
     LH_TRY(lh_model_create(&t->model, recipe, vocab > 0 ? vocab : t->source.vocab, backend, dtype, error));
     t->model->checkpoint_layers = c->recompute;
     t->model->unroll = c->unroll;
+    if (t->model->memory_kind->learns_across && !c->keep_graph) {
+        return lh_recipe_reject(recipe, c->unroll > 1 ? "memory.detach" : "train.unroll", error,
+                                "leaves memory %s without gradients between segments, and parts of it would never "
+                                "learn (set train.unroll = 8, say, and memory.detach = false)",
+                                t->model->memory_kind->name);
+    }
     int64_t step = t->model->config.segment * c->unroll;
     if (c->forget_every % step != 0) {
         return lh_recipe_reject(recipe, "train.forget_every", error,

@@ -1,10 +1,11 @@
 /* Runs a whole model for the parity scripts.
  *
- *   driver_model FOLDER LANES SECTION.KEY=VALUE ...
+ *   driver_model FOLDER LANES [unroll=N] SECTION.KEY=VALUE ...
  *
- * FOLDER/tokens.i32 holds [segments, lanes, segment + 1] ids. Writes FOLDER/init.safetensors (the parameters) and
- * FOLDER/result.safetensors: with fixed weights, loss and auxiliary of each of the first 4 segments, hidden states
- * and all gradients of the fourth; then, from the start, the losses of an AdamW run over all segments. */
+ * FOLDER/tokens.i32 holds [steps, lanes, N segment + 1] ids; a step is N segments in one graph (1 if not given).
+ * Writes FOLDER/init.safetensors (the parameters) and FOLDER/result.safetensors: with fixed weights, loss and
+ * auxiliary of each of the first 4 steps, hidden states and all gradients of the fourth, and what the memory
+ * carries behind it; then, from the start, the losses of an AdamW run over all steps. */
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
@@ -21,7 +22,7 @@ typedef struct run {
     lh_stream *stream;
     int32_t *ids, *tokens, *targets;
     double *weights;
-    int64_t lanes, segment, segments;
+    int64_t lanes, segment, unroll, steps;
 } run;
 
 static void check(lh_status status, const lh_error *error)
@@ -32,30 +33,48 @@ static void check(lh_status status, const lh_error *error)
     }
 }
 
-static void step(run *r, int64_t index, double *task, double *auxiliary, float *hidden)
+/* One segment of a step: its part of the loss. hidden [lanes, unroll * segment, width] or NULL. */
+static lh_tensor *one_segment(run *r, int64_t index, int64_t part, lh_forward *forward, float *hidden)
 {
-    int64_t cells = r->lanes * r->segment;
-    lh_error error = {0};
+    int64_t length = r->unroll * r->segment, cells = r->lanes * length, width = r->model->config.width;
     for (int64_t b = 0; b < r->lanes; b++) {
         for (int64_t i = 0; i < r->segment; i++) {
-            const int32_t *row = r->ids + (index * r->lanes + b) * (r->segment + 1);
+            const int32_t *row = r->ids + (index * r->lanes + b) * (length + 1) + part * r->segment;
             r->tokens[b * r->segment + i] = row[i];
             r->targets[b * r->segment + i] = row[i + 1];
             r->weights[b * r->segment + i] = 1.0 / (double)cells;
         }
     }
-    lh_forward forward;
-    lh_model_forward(r->context, r->model, r->stream, r->tokens, r->segment, &forward);
-    lh_tensor *loss = lh_model_loss(r->context, r->model, forward.hidden, r->targets, r->weights, NULL);
-    *task = lh_scalar(r->context, loss);
-    *auxiliary = forward.auxiliary ? lh_scalar(r->context, forward.auxiliary) : 0.0;
-    if (hidden && forward.hidden) {
-        check(lh_tensor_read(forward.hidden, hidden, &error), &error);
+    lh_model_forward(r->context, r->model, r->stream, r->tokens, r->segment, forward);
+    if (hidden && forward->hidden) {
+        lh_error error = {0};
+        float *rows = malloc(sizeof *rows * (size_t)(r->lanes * r->segment * width));
+        check(lh_tensor_read(forward->hidden, rows, &error), &error);
+        for (int64_t b = 0; b < r->lanes; b++) {
+            memcpy(hidden + (b * length + part * r->segment) * width, rows + b * r->segment * width,
+                   sizeof *rows * (size_t)(r->segment * width));
+        }
+        free(rows);
     }
-    if (forward.auxiliary) {
-        loss = lh_add(r->context, loss, forward.auxiliary);
+    return lh_model_loss(r->context, r->model, forward->hidden, r->targets, r->weights, NULL);
+}
+
+static void step(run *r, int64_t index, double *task, double *auxiliary, float *hidden)
+{
+    lh_error error = {0};
+    lh_tensor *sum = NULL;
+    *task = *auxiliary = 0.0;
+    for (int64_t part = 0; part < r->unroll; part++) {
+        lh_forward forward;
+        lh_tensor *loss = one_segment(r, index, part, &forward, hidden);
+        *task += lh_scalar(r->context, loss);
+        *auxiliary += forward.auxiliary ? lh_scalar(r->context, forward.auxiliary) : 0.0;
+        if (forward.auxiliary) {
+            loss = lh_add(r->context, loss, forward.auxiliary);
+        }
+        sum = sum ? lh_add(r->context, sum, loss) : loss;
     }
-    lh_backward(r->context, loss, 1.0);
+    lh_backward(r->context, sum, 1.0);
     lh_stream_commit(r->stream, r->context);
     check(lh_context_status(r->context, &error), &error);
     lh_context_reset(r->context);
@@ -97,7 +116,25 @@ static void setup(run *r, int count, char **arguments)
     check(lh_context_create(&r->context, lh_backend_cpu(), 2, &error), &error);
     check(lh_stream_create(&r->stream, r->model, r->lanes, false, &error), &error);
     r->context->recording = r->context->training = true;
+    r->stream->memory->keep_graph = r->unroll > 1;
     r->segment = r->model->config.segment;
+}
+
+/* What is carried of floating point, as state.NAME. Returns how many tensors were added. */
+static size_t add_state(const lh_state_tensor *entry, lh_safetensors_tensor *out)
+{
+    const lh_tensor *x = entry->stored;
+    size_t bytes = (size_t)lh_tensor_count(x) * sizeof(float);
+    if (entry->class != LH_STATE_CARRIED || x->dtype != LH_F32) {
+        return 0;
+    }
+    char *name = malloc(128);
+    void *copy = malloc(bytes + 1);
+    (void)snprintf(name, 128, "state.%s", entry->name);
+    memcpy(copy, lh_tensor_data(x), bytes);
+    *out = (lh_safetensors_tensor){.name = name, .dtype = LH_SAFETENSORS_F32, .ndim = x->ndim, .data = copy};
+    memcpy(out->shape, x->shape, sizeof(int64_t) * (size_t)x->ndim);
+    return 1;
 }
 
 int main(int argc, char **argv)
@@ -105,11 +142,15 @@ int main(int argc, char **argv)
     char path[1024];
     lh_error error = {0};
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: driver_model FOLDER LANES [section.key=value ...]\n");
+        (void)fprintf(stderr, "usage: driver_model FOLDER LANES [unroll=N] [section.key=value ...]\n");
         return 2;
     }
-    run r = {.lanes = atoll(argv[2])};
-    setup(&r, argc - 3, argv + 3);
+    run r = {.lanes = atoll(argv[2]), .unroll = 1};
+    int first = 3;
+    if (argc > 3 && strncmp(argv[3], "unroll=", 7) == 0) {
+        r.unroll = atoll(argv[first++] + 7);
+    }
+    setup(&r, argc - first, argv + first);
     (void)snprintf(path, sizeof path, "%s/init.safetensors", argv[1]);
     check(lh_model_save(r.model, path, NULL, &error), &error);
     char *text;
@@ -117,22 +158,21 @@ int main(int argc, char **argv)
     (void)snprintf(path, sizeof path, "%s/tokens.i32", argv[1]);
     check(lh_file_read(path, 0, &text, &size, &error), &error);
     r.ids = (int32_t *)(void *)text;
-    r.segments = (int64_t)(size / sizeof(int32_t)) / (r.lanes * (r.segment + 1));
+    r.steps = (int64_t)(size / sizeof(int32_t)) / (r.lanes * (r.unroll * r.segment + 1));
     size_t cells = (size_t)(r.lanes * r.segment);
     r.tokens = calloc(cells, sizeof *r.tokens);
     r.targets = calloc(cells, sizeof *r.targets);
     r.weights = calloc(cells, sizeof *r.weights);
-    double *losses = calloc((size_t)r.segments, sizeof *losses),
-           *auxiliary = calloc((size_t)r.segments, sizeof(double));
+    double *losses = calloc((size_t)r.steps, sizeof *losses), *auxiliary = calloc((size_t)r.steps, sizeof(double));
     double fixed[FIXED], fixed_auxiliary[FIXED];
-    float *hidden = calloc(cells * (size_t)r.model->config.width, sizeof *hidden);
+    float *hidden = calloc(cells * (size_t)(r.unroll * r.model->config.width), sizeof *hidden);
     for (int s = 0; s < FIXED; s++) {
         clear_grads(&r);
         step(&r, s, &fixed[s], &fixed_auxiliary[s], hidden);
     }
     int n = r.model->parameters.count;
     size_t count = (size_t)n + 5;
-    lh_safetensors_tensor *out = calloc(count, sizeof *out);
+    lh_safetensors_tensor *out = calloc(count + (size_t)r.stream->memory->state_count, sizeof *out);
     float **m = calloc((size_t)n, sizeof *m), **v = calloc((size_t)n, sizeof *v);
     for (int i = 0; i < n; i++) {
         lh_tensor *p = r.model->parameters.items[i].tensor;
@@ -148,9 +188,12 @@ int main(int argc, char **argv)
         m[i] = calloc(1, bytes);
         v[i] = calloc(1, bytes);
     }
+    for (int i = 0; i < r.stream->memory->state_count; i++) {
+        count += add_state(&r.stream->memory->state[i], &out[count]);
+    }
     clear_grads(&r);
     check(lh_stream_reset(r.stream, r.context, -1, &error), &error);
-    for (int64_t s = 0; s < r.segments; s++) {
+    for (int64_t s = 0; s < r.steps; s++) {
         step(&r, s, &losses[s], &auxiliary[s], NULL);
         for (int i = 0; i < n; i++) {
             lh_tensor *p = r.model->parameters.items[i].tensor;
@@ -180,13 +223,13 @@ int main(int argc, char **argv)
                                          .shape = {FIXED},
                                          .data = fixed_auxiliary};
     out[n + 2] = (lh_safetensors_tensor){
-        .name = "losses", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.segments}, .data = losses};
+        .name = "losses", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.steps}, .data = losses};
     out[n + 3] = (lh_safetensors_tensor){
-        .name = "auxiliary", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.segments}, .data = auxiliary};
+        .name = "auxiliary", .dtype = LH_SAFETENSORS_F64, .ndim = 1, .shape = {r.steps}, .data = auxiliary};
     out[n + 4] = (lh_safetensors_tensor){.name = "hidden",
                                          .dtype = LH_SAFETENSORS_F32,
                                          .ndim = 3,
-                                         .shape = {r.lanes, r.segment, r.model->config.width},
+                                         .shape = {r.lanes, r.unroll * r.segment, r.model->config.width},
                                          .data = hidden};
     (void)snprintf(path, sizeof path, "%s/result.safetensors", argv[1]);
     check(lh_safetensors_write(path, out, count, NULL, 0, &error), &error);

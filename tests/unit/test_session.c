@@ -13,6 +13,11 @@
     BASE, "memory.kind=window", "memory.window=5", "model.segment=8", "model.norm=rms", "model.qk_norm=l2", \
         "model.head_scale=true", "model.null_logit=true", "model.see_self=false"
 
+#define BLOCKS                                                                                      \
+    BASE, "memory.kind=block-recurrent", "memory.window=8", "model.segment=8", "memory.states=3",   \
+        "memory.recurrent_layers=0", "model.norm=rms", "model.qk_norm=l2", "model.head_scale=true", \
+        "model.null_logit=true", "model.see_self=false"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -151,6 +156,16 @@ static void decoding_equals_training(void **state)
     check_token_by_token(window, "window");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
     check_token_by_token(turned, "window with rotary positions");
+    static const char *const recurrences[] = {"memory.gate=lstm", "memory.feedback=true", "memory.cell=dual",
+                                              "memory.clear_every=2", "memory.recurrent_layers=0,1"};
+    for (int r = 0; r < 5; r++) {
+        const char *blocks[] = {BLOCKS, "model.positions=t5", recurrences[r], NULL};
+        check_token_by_token(blocks, recurrences[r]);
+    }
+    const char *lower[] = {
+        BLOCKS, "model.positions=rotary", "memory.recurrent_layers=1", "memory.read_layers=0", "memory.strict=true",
+        NULL};
+    check_token_by_token(lower, "a state read at a lower layer");
     const char *scaled[] = {COMPRESSIVE, "model.positions=relative", "memory.positions=scaled", NULL};
     check_token_by_token(scaled, "scaled");
     const char *adaptive[] = {COMPRESSIVE, "model.positions=relative", "model.cutoffs=4,7", "model.band_divisor=2",
@@ -169,6 +184,7 @@ static void scores_do_not_depend_on_calls(void **state)
         {COMPRESSIVE, "model.positions=relative", NULL},
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
+        {BLOCKS, "model.positions=t5", "memory.feedback=true", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -279,8 +295,9 @@ static const char *const *state_kinds(int which)
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
+        {BLOCKS, "model.positions=t5", "memory.gate=lstm", NULL},
     };
-    return which < 6 ? kinds[which] : NULL;
+    return which < 7 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */
@@ -333,8 +350,9 @@ static void lanes_reset_alone(void **state)
     float x[LANES * VOCAB], fresh[VOCAB], untouched[LANES * VOCAB];
     text(tokens, LANES, TOTAL, 33);
     memcpy(late, tokens + TOTAL, sizeof late);
-    for (int k = 0; k < 4; k++) {
-        lh_model *model = model_of(state_kinds(k));
+    static const int kinds[] = {0, 1, 2, 3, 6};
+    for (int k = 0; k < 5; k++) {
+        lh_model *model = model_of(state_kinds(kinds[k]));
         lh_session *a = session_of(model, LANES), *whole = session_of(model, LANES), *one = session_of(model, 1);
         lh_session_set_overlap(a, 0);
         lh_session_set_overlap(whole, 0);
@@ -446,14 +464,14 @@ static void hostile_files(void **state)
     scratch_remove(folder);
 }
 
-/* The state of a document has the same size however far it has been read. */
-static void state_does_not_grow(void **state)
+/* The state of a document has the same size however far it has been read, and reading takes nothing from the heap.
+ */
+static void check_growth(int kind)
 {
-    (void)state;
     lh_error error = {0};
     int32_t tokens[LANES * 40];
     text(tokens, LANES, 40, 4);
-    lh_model *model = model_of(state_kinds(2));
+    lh_model *model = model_of(state_kinds(kind));
     lh_session *s = session_of(model, LANES);
     int64_t bytes = lh_session_state_bytes(s);
     tiny_check(lh_session_feed(s, tokens, 40, NULL, &error), &error);
@@ -468,6 +486,13 @@ static void state_does_not_grow(void **state)
     assert_int_equal(lh_session_feed(s, tokens, 0, NULL, &error), LH_E_ARGUMENT);
     lh_session_free(s);
     lh_model_free(model);
+}
+
+static void state_does_not_grow(void **state)
+{
+    (void)state;
+    check_growth(2);
+    check_growth(6);
 }
 
 /* Which tokens a slot is the mean of, after `steps` tokens one at a time: what the specification says of both ways
