@@ -101,6 +101,7 @@ static void prepare(setup *s)
         size_t size = i == 0 ? 4 : i == 1 ? 2 : 1;
         s->ring[i] = (lh_ring){.stored = stored[i],
                                .capacity = s->keys,
+                               .slots = s->keys,
                                .rows = {.data = zeros((size_t)(s->keys * s->width) * size), .row = s->width},
                                .scale = zeros((size_t)s->keys * sizeof(float))};
         append(s, i, keys, s->keys, 0);
@@ -126,6 +127,7 @@ static void search(const setup *s, int ring, int64_t queries, int64_t buckets)
                             .written = &s->written,
                             .window = s->keys,
                             .buckets = buckets,
+                            .missing = -1,
                             .index = s->index};
     lh_run(s->context, LH_KERNEL_NEAREST, LH_F32, &args);
 }

@@ -288,9 +288,10 @@ typedef struct lh_strided {
  * n mod capacity. Elements are REAL, LH_F16, or LH_I8 to be multiplied by their row's scale. */
 typedef struct lh_ring {
     lh_dtype stored;  /* LH_F16, LH_I8; anything else: REAL */
-    int64_t capacity; /* slots */
-    lh_strided rows;  /* [batch, heads, capacity, width] */
-    float *scale;     /* LH_I8: [batch, heads, capacity] contiguous, else unused */
+    int64_t capacity; /* slots that are written */
+    int64_t slots;    /* that there are: >= capacity */
+    lh_strided rows;  /* [batch, heads, slots, width] */
+    float *scale;     /* LH_I8: [batch, heads, slots] contiguous, else unused */
 } lh_ring;
 
 /* For each query the slots of the k rows with the largest inner products (Wu et al. 2022), among the last `window`
@@ -307,8 +308,9 @@ typedef struct lh_nearest_args {
     const int32_t *written; /* [batch]: rows that were ever appended to each lane */
     int64_t window;         /* <= capacity */
     int64_t buckets;
+    int32_t missing;
     int32_t *index; /* [batch, heads, q_len, k] */
-    void *score;    /* the same in REAL, -infinity beside -1; or NULL */
+    void *score;    /* the same in REAL, -infinity beside `missing`; or NULL */
 } lh_nearest_args;
 
 /* Rows x [batch, heads, count, width] become rows written[b] .. written[b] + count - 1 of each lane; count <=

@@ -198,7 +198,7 @@ static const char *ring_row(const nearest_work *work, int64_t slot)
 static const float *ring_scale(const nearest_work *work, int64_t slot)
 {
     const lh_ring *ring = &work->args->keys;
-    return ring->scale + (work->b * work->args->kv_heads + work->kv_head) * ring->capacity + slot;
+    return ring->scale + (work->b * work->args->kv_heads + work->kv_head) * ring->slots + slot;
 }
 
 /* Rows begin .. end - 1, counted by age, for all panels. */
@@ -429,7 +429,7 @@ static void nearest_store(const nearest_work *work, int64_t query, candidate *he
     sort_heap(heap, args->k);
     for (int64_t n = 0; n < args->k; n++) {
         bool some = heap[n].age >= 0;
-        args->index[to + n] = some ? (int32_t)((work->oldest + heap[n].age) % args->keys.capacity) : -1;
+        args->index[to + n] = some ? (int32_t)((work->oldest + heap[n].age) % args->keys.capacity) : args->missing;
         if (args->score) {
             ((float *)args->score)[to + n] = heap[n].score;
         }
@@ -543,7 +543,7 @@ static void ring_append(lh_exec *exec, const void *arguments)
         int64_t slot = (args->written[b] + n) % ring->capacity;
         append_row(lane_row(&args->x, b, h, n), args->width, ring->stored,
                    lh_stored_row(&ring->rows, lh_stored_size(ring->stored, sizeof(float)), b, h, slot),
-                   ring->stored == LH_I8 ? ring->scale + (b * args->heads + h) * ring->capacity + slot : NULL);
+                   ring->stored == LH_I8 ? ring->scale + (b * args->heads + h) * ring->slots + slot : NULL);
     }
     for (int64_t b = 0; args->written_after && b < args->batch; b++) {
         args->written_after[b] = args->written[b] + (int32_t)args->count;
