@@ -45,6 +45,8 @@ typedef struct lh_entry_io {
                         int64_t count);
 } lh_entry_io;
 
+typedef struct lh_retrieved lh_retrieved;
+
 /* The traffic between one layer and its memory in one forward pass. */
 typedef struct lh_layer_io {
     /* filled by the layer before project */
@@ -77,6 +79,9 @@ typedef struct lh_layer_io {
     const char *source_name[LH_ATTENTION_MAX_SOURCES]; /* for reports: "segment", "memory", "compressed" */
     int sources;
     lh_attention_options options;
+
+    /* filled by attend when someone observes, or NULL: which old keys each query picked (memory/memorizing.h) */
+    const lh_retrieved *retrieved;
 
     /* filled by attend, or NULL: [batch, tokens, width], added to what attention's output projection gives */
     lh_tensor *extra;

@@ -4,7 +4,8 @@
  *
  * FOLDER/tokens.i32 holds [segments, lanes, segment + 1] ids. Writes FOLDER/init.safetensors (the parameters) and
  * FOLDER/result.safetensors: with fixed weights, loss and auxiliary of each of the first 4 segments, hidden states
- * and all gradients of the fourth; then, from the start, the losses of an AdamW run over all segments. */
+ * and all gradients of the fourth and the memory's state after it; then, from the start, the losses of an AdamW run
+ * over all segments. */
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
@@ -98,6 +99,29 @@ static void setup(run *r, int count, char **arguments)
     r->segment = r->model->config.segment;
 }
 
+/* Copies of what the memory carries and stores, named "state.NAME"; returns how many. */
+static size_t copy_state(const run *r, lh_safetensors_tensor *out)
+{
+    const lh_memory *memory = r->stream->memory;
+    size_t count = 0;
+    lh_error error = {0};
+    for (int i = 0; i < memory->state_count; i++) {
+        const lh_state_tensor *state = &memory->state[i];
+        const lh_tensor *t = state->stored;
+        if (!lh_state_saved(state->class, false)) {
+            continue;
+        }
+        char *name = malloc(128);
+        void *copy = malloc((size_t)lh_tensor_count(t) * lh_dtype_size(t->dtype) + 1);
+        (void)snprintf(name, 128, "state.%s", state->name);
+        check(lh_tensor_read(t, copy, &error), &error);
+        out[count] = (lh_safetensors_tensor){
+            .name = name, .dtype = lh_safetensors_dtype_of(t->dtype), .ndim = t->ndim, .data = copy};
+        memcpy(out[count++].shape, t->shape, sizeof(int64_t) * (size_t)t->ndim);
+    }
+    return count;
+}
+
 int main(int argc, char **argv)
 {
     char path[1024];
@@ -130,7 +154,8 @@ int main(int argc, char **argv)
     }
     int n = r.model->parameters.count;
     size_t count = (size_t)n + 5;
-    lh_safetensors_tensor *out = calloc(count, sizeof *out);
+    lh_safetensors_tensor *out = calloc(count + (size_t)r.stream->memory->state_count, sizeof *out);
+    count += copy_state(&r, out + count);
     float **m = calloc((size_t)n, sizeof *m), **v = calloc((size_t)n, sizeof *v);
     for (int i = 0; i < n; i++) {
         lh_tensor *p = r.model->parameters.items[i].tensor;
