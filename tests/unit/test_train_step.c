@@ -56,12 +56,13 @@ static void expect_near(const double *got, const double *wanted, int64_t count, 
 static void learns(void **state)
 {
     (void)state;
-    static const char *const kinds[][6] = {
+    static const char *const kinds[][12] = {
         {"memory.kind=none", "train.learning_rate=1e-2", NULL},
         {TINY_XL, "train.learning_rate=1e-2", NULL},
         {TINY_COMPRESSIVE, "train.learning_rate=1e-2", NULL},
+        {TINY_MEMORIZING, "train.learning_rate=1e-2", NULL},
     };
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         lh_iteration first = step(&t), last = first;
