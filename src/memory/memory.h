@@ -243,6 +243,12 @@ int lh_memory_entry(const lh_memory *memory, int layer, int which);
 /* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span
  * runs a second time. The model calls this. */
 void lh_memory_begin(lh_memory *memory);
+/* What the running segment found, to be looked at again when a span of it runs a second time while later segments
+ * of the same step have begun: `recall` puts it back for as long as the span runs and gives what was there before
+ * to the array, for a second call to put back. One entry for each state tensor, in the context's arena; NULL after
+ * an error. */
+lh_tensor **lh_memory_remember(const lh_memory *memory, lh_context *context);
+void lh_memory_recall(lh_memory *memory, lh_tensor **bases);
 /* For kinds: the value that the segment found (of a derived entry: the newest), and its replacement. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value);
