@@ -49,6 +49,12 @@ static void show(void *user, const lh_run_progress *now)
     lh_progress_update(&d->progress, now->done, d->note[0] ? d->note : NULL);
 }
 
+static void note(void *user, const char *text)
+{
+    (void)user;
+    (void)fprintf(stderr, "%s\n", text);
+}
+
 static bool interrupted(void *user)
 {
     (void)user;
@@ -107,6 +113,7 @@ static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, 
                               .must_exist = lh_command_flag(command, "resume"),
                               .stop = interrupted,
                               .watch = show,
+                              .note = note,
                               .user = &screen};
     lh_run_report report;
     lh_signals_install();
