@@ -22,6 +22,12 @@ static lh_status add_overrides(lh_recipe *recipe, const lh_command *command, lh_
 
 /* ---- while it goes ---- */
 
+static void note(void *user, const char *text)
+{
+    (void)user;
+    (void)fprintf(stderr, "%s\n", text);
+}
+
 static bool interrupted(void *user)
 {
     (void)user;
@@ -83,6 +89,7 @@ static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, 
                               .must_exist = lh_command_flag(command, "resume"),
                               .stop = interrupted,
                               .watch = lh_run_display_show,
+                              .note = note,
                               .user = &screen};
     lh_run_report report;
     lh_signals_install();

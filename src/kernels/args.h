@@ -40,6 +40,8 @@
     X(POOL, pool) \
     X(POOL_BACKWARD, pool_backward) \
     X(TOP_K, top_k) \
+    X(NEAREST, nearest)             /* the k rows of a ring with the largest inner products */ \
+    X(RING_APPEND, ring_append)     /* rows into a ring */ \
     X(ATTENTION, attention) \
     X(ATTENTION_BACKWARD, attention_backward) \
     X(ATTENTION_MASS, attention_mass) \
@@ -276,14 +278,56 @@ typedef struct lh_top_k_args {
     int32_t *index; /* [rows, k] */
 } lh_top_k_args;
 
-/* ---- attention -------------------------------------------------------------------------------------------------
- */
-
 /* A [batch, heads, length, width] array; width is contiguous. A batch or head stride of 0 repeats. */
 typedef struct lh_strided {
     void *data;
     int64_t batch, head, row; /* strides in elements */
 } lh_strided;
+
+/* ---- rings of rows ---------------------------------------------------------------------------------------------
+ */
+
+/* A store of key or value rows that is written round and round: a lane's row number n, counted from 0, lies in slot
+ * n mod capacity. Elements are REAL, LH_F16, or LH_I8 to be multiplied by their row's scale. */
+typedef struct lh_ring {
+    lh_dtype stored;  /* LH_F16, LH_I8; anything else: REAL */
+    int64_t capacity; /* slots that are written */
+    int64_t slots;    /* that there are: >= capacity */
+    lh_strided rows;  /* [batch, heads, slots, width] */
+    float *scale;     /* LH_I8: [batch, heads, slots] contiguous, else unused */
+} lh_ring;
+
+/* For each query the slots of the k rows with the largest inner products (Wu et al. 2022), among the last `window`
+ * rows of its lane. Best first; of equal products the older row (the lower slot, until the ring has gone round)
+ * comes first; -1 where there are fewer than k. Products that are NaN or -infinity are never chosen. The key head
+ * is h / (heads / kv_heads).
+ *
+ * buckets > 0: the approximation of the released code. Slot s belongs to bucket s mod buckets, only the best row of
+ * each bucket takes part; k <= buckets. */
+typedef struct lh_nearest_args {
+    int64_t batch, heads, kv_heads, q_len, width, k;
+    lh_strided q; /* [batch, heads, q_len, width] REAL */
+    lh_ring keys;
+    const int32_t *written; /* [batch]: rows that were ever appended to each lane */
+    int64_t window;         /* <= capacity */
+    int64_t buckets;
+    int32_t missing;
+    int32_t *index; /* [batch, heads, q_len, k] */
+    void *score;    /* the same in REAL, -infinity beside `missing`; or NULL */
+} lh_nearest_args;
+
+/* Rows x [batch, heads, count, width] become rows written[b] .. written[b] + count - 1 of each lane; count <=
+ * capacity. LH_I8: scale = max |x| / 127, elements x (127 / max |x|) rounded to nearest, in single precision. */
+typedef struct lh_ring_append_args {
+    int64_t batch, heads, count, width;
+    lh_strided x; /* REAL */
+    lh_ring ring;
+    const int32_t *written; /* [batch] */
+    int32_t *written_after; /* [batch]: written + count; or NULL. May be `written` */
+} lh_ring_append_args;
+
+/* ---- attention -------------------------------------------------------------------------------------------------
+ */
 
 #define LH_DISTANCE_ANY INT64_C(0x3fffffffffffffff)
 #define LH_ATTENTION_MAX_SOURCES 8
@@ -325,9 +369,12 @@ typedef struct lh_attention_source {
     const void *key_bias; /* additive, or NULL: log-counts, padding as -infinity; strides 0 repeat */
     int64_t key_bias_batch, key_bias_head;
 
-    /* LH_KEYS_GATHERED: rows of k, v for each query; negative entries are skipped. Visibility is the list's own. */
+    /* LH_KEYS_GATHERED: rows of k, v for each query; negative entries are skipped. Visibility is the list's own.
+     * k and v may then be stored as LH_F16 or, times one number for each row, as LH_I8, and get no gradient. */
     const int32_t *gather; /* [batch, heads, q_len, gathered] */
     int64_t gathered;
+    lh_dtype stored;                /* LH_F16, LH_I8; anything else: REAL */
+    const float *k_scale, *v_scale; /* LH_I8: [batch, kv_heads, k_len] contiguous */
     /* LH_KEYS_BLOCKS: CSR over (batch, head, query block of block_size): tiles of block_size keys starting
      * anywhere, then single columns. The distance rule applies inside tiles. */
     int64_t block_size;

@@ -27,6 +27,16 @@ static bool in_tiles(const lh_attention_args *args, int s)
     return args->source[s].layout == LH_KEYS_DENSE && args->source[s].k_len <= INT32_MAX - RUN_KEYS;
 }
 
+static bool in_lists(const lh_attention_args *args, int s)
+{
+    return listed_alone(&args->source[s]);
+}
+
+static bool in_neither(const lh_attention_args *args, int s)
+{
+    return !in_tiles(args, s) && !in_lists(args, s);
+}
+
 static bool nothing_asked(const lh_attention_args *args)
 {
     return args->batch <= 0 || args->heads <= 0 || args->q_len <= 0;
@@ -61,7 +71,10 @@ static void attention_backward(lh_exec *exec, const void *arguments)
     if (keep_sources(&tiled, args, in_tiles, true) > 0) {
         backward_tiles(exec, &tiled);
     }
-    if (keep_sources(&rest, args, in_tiles, false) > 0 && !exec->out_of_memory) {
+    if (keep_sources(&rest, args, in_lists, true) > 0 && !exec->out_of_memory) {
+        backward_listed(exec, &rest);
+    }
+    if (keep_sources(&rest, args, in_neither, true) > 0 && !exec->out_of_memory) {
         lh_attention_backward_ref_f32(exec, &rest);
     }
 }

@@ -1,6 +1,6 @@
 /* Attention one query at a time, with channels in the lanes: for few queries against many keys (decoding), where it
  * runs at the speed of memory, and for keys that each query picks for itself. A template: include it after
- * attention_forward.h.
+ * attention_forward.h and attention_stored.h.
  *
  * A query keeps a greatest logit, a sum of exponentials and a weighted sum of values, so it can go on where another
  * part of the same softmax ended: a partial result is as good as its out and lse. */
@@ -18,7 +18,10 @@ typedef struct row_query {
     int64_t i;
     float *content, *position; /* [padded(qk_width)]: scale2 * (q + bias), zeros behind */
     const float *k, *v, *rel_k, *distance_bias, *key_bias;
-    float bias_factor; /* of distance_bias, in units of log 2 */
+    const char *k_stored, *v_stored; /* instead of k, v: rows of a short type, */
+    const float *k_scale, *v_scale;  /* their factors, */
+    float *room;                     /* and [LIST_KEYS][padded width] to unpack them in */
+    float bias_factor;               /* of distance_bias, in units of log 2 */
     uint32_t row_key, threshold;
     float keep;
 } row_query;
@@ -38,6 +41,26 @@ typedef struct key_list {
     int64_t ahead_begin, ahead_end; /* for these entries, ask memory for the key `limit` further on */
 } key_list;
 
+static bool lists_short(const lh_attention_source *source)
+{
+    return source->layout == LH_KEYS_GATHERED && is_short(source->stored);
+}
+
+static void row_query_stored(row_query *query, int64_t b, int64_t kv_head)
+{
+    const lh_attention_source *source = query->source;
+    int64_t size = lh_stored_size(source->stored, sizeof(float));
+    int64_t lane = (b * query->args->kv_heads + kv_head) * source->k_len;
+    query->k_stored = query->v_stored = NULL;
+    if (lists_short(source)) {
+        query->k = query->v = NULL;
+        query->k_stored = lh_stored_row(&source->k, size, b, kv_head, 0);
+        query->v_stored = lh_stored_row(&source->v, size, b, kv_head, 0);
+        query->k_scale = source->k_scale ? source->k_scale + lane : NULL;
+        query->v_scale = source->v_scale ? source->v_scale + lane : NULL;
+    }
+}
+
 static void row_query_start(row_query *query, const lh_attention_args *args, int s, int64_t b, int64_t h, int64_t i)
 {
     const lh_attention_source *source = &args->source[s];
@@ -51,6 +74,7 @@ static void row_query_start(row_query *query, const lh_attention_args *args, int
     query->i = i;
     query->k = lane_row(&source->k, b, kv_head, 0);
     query->v = lane_row(&source->v, b, kv_head, 0);
+    row_query_stored(query, b, kv_head);
     query->rel_k = tables && source->rel_k ? (const float *)source->rel_k + h * source->rel_k_head : NULL;
     query->distance_bias =
         tables && source->distance_bias ? (const float *)source->distance_bias + h * source->rel_len : NULL;
@@ -126,6 +150,42 @@ static void list_dots(const float *x, const float *rows, int64_t stride, int64_t
     }
 }
 
+/* Entry n of a list has its row at rows + at[n] * stride. */
+typedef struct listed {
+    const float *rows;
+    int64_t stride;
+    const int32_t *at;
+} listed;
+
+/* The rows of a short type that entries n .. n + count - 1 name, unpacked. */
+static listed unpack_listed(const row_query *query, bool values, const int32_t *key, int64_t count)
+{
+    static const int32_t counting[LIST_KEYS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+                                                32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
+                                                48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    const lh_attention_source *source = query->source;
+    int64_t width = values ? query->args->v_width : query->args->qk_width, stride = padded(width);
+    int64_t step = (values ? source->v.row : source->k.row) * lh_stored_size(source->stored, sizeof(float));
+    const char *stored = values ? query->v_stored : query->k_stored;
+    const float *scale = values ? query->v_scale : query->k_scale;
+    for (int64_t n = 0; n < count; n++) {
+        row_to_floats(source->stored, stored + key[n] * step, width, source->stored == LH_I8 ? scale[key[n]] : 1,
+                      query->room + n * stride);
+    }
+    return (listed){query->room, stride, counting};
+}
+
+static listed listed_keys(const row_query *query, const int32_t *key, int64_t count)
+{
+    return query->k ? (listed){query->k, query->source->k.row, key} : unpack_listed(query, false, key, count);
+}
+
+static listed listed_values(const row_query *query, const int32_t *key, int64_t count)
+{
+    return query->v ? (listed){query->v, query->source->v.row, key} : unpack_listed(query, true, key, count);
+}
+
 /* The logits of a list of keys. */
 static void list_logits(const row_query *query, key_list *list)
 {
@@ -133,7 +193,8 @@ static void list_logits(const row_query *query, key_list *list)
     int64_t width = query->args->qk_width;
     for (int64_t n = 0, part; n < list->count; n += part) {
         part = ask_ahead(list, n, query->k, source->k.row, width);
-        list_dots(query->content, query->k, source->k.row, width, list->key + n, part, list->logit + n);
+        listed k = listed_keys(query, list->key + n, part);
+        list_dots(query->content, k.rows, k.stride, width, k.at, part, list->logit + n);
     }
     if (query->rel_k || query->distance_bias) {
         int32_t row[LIST_KEYS + LANES] = {0};
@@ -247,7 +308,8 @@ static void absorb_list(const row_query *query, key_list *list, row_state *state
     }
     for (int64_t n = 0, part; n < count; n += part) {
         part = ask_ahead(list, n, query->v, query->source->v.row, v_width);
-        add_weighted(query->v, query->source->v.row, v_width, list->key + n, list->logit + n, part, state->sums);
+        listed v = listed_values(query, list->key + n, part);
+        add_weighted(v.rows, v.stride, v_width, v.at, list->logit + n, part, state->sums);
     }
 }
 
@@ -294,11 +356,22 @@ static void row_state_merge(row_state *state, const row_state *other, int64_t v_
 /* ---- queries with keys of their own ----------------------------------------------------------------------------
  */
 
+static void row_query_parts(row_query *query, const lh_attention_args *args, parts *p)
+{
+    bool unpacks = false;
+    for (int s = 0; s < args->source_count; s++) {
+        unpacks |= lists_short(&args->source[s]);
+    }
+    query->content = take_floats(p, padded(args->qk_width));
+    query->position = take_floats(p, padded(args->qk_width));
+    int64_t widest = padded(lh_attention_max(args->qk_width, args->v_width));
+    query->room = unpacks ? take_floats(p, LIST_KEYS * widest) : NULL;
+}
+
 static size_t rows_parts(row_query *query, row_state *state, const lh_attention_args *args, char *memory)
 {
     parts p = {.start = memory};
-    query->content = take_floats(&p, padded(args->qk_width));
-    query->position = take_floats(&p, padded(args->qk_width));
+    row_query_parts(query, args, &p);
     state->sums = take_floats(&p, padded(args->v_width));
     return p.used;
 }

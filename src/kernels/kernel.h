@@ -48,6 +48,7 @@ void lh_register_norm_ref(lh_kernel_table *table);
 void lh_register_softmax_ref(lh_kernel_table *table);
 void lh_register_rope_ref(lh_kernel_table *table);
 void lh_register_rows_ref(lh_kernel_table *table);
+void lh_register_ring_ref(lh_kernel_table *table);
 void lh_register_window_ref(lh_kernel_table *table);
 void lh_register_optimizer_ref(lh_kernel_table *table);
 void lh_cast_ref(lh_exec *exec, const void *arguments); /* for types that a vector version does not know */

@@ -33,6 +33,7 @@ static void register_ref(lh_kernel_table *table)
     lh_register_softmax_ref(table);
     lh_register_rope_ref(table);
     lh_register_rows_ref(table);
+    lh_register_ring_ref(table);
     lh_register_window_ref(table);
     lh_register_optimizer_ref(table);
     lh_register_attention_ref(table);

@@ -136,6 +136,29 @@ void lh_memory_begin(lh_memory *memory)
     memset(memory->scratch, 0, sizeof memory->scratch);
 }
 
+lh_tensor **lh_memory_remember(const lh_memory *memory, lh_context *context)
+{
+    size_t count = (size_t)(memory->state_count ? memory->state_count : 1);
+    lh_tensor **bases = lh_arena_alloc(&context->arena, sizeof(lh_tensor *) * count);
+    if (!bases) {
+        lh_op_fail(context, LH_E_MEMORY, "memory", "no memory for the list of state tensors");
+        return NULL;
+    }
+    for (int i = 0; i < memory->state_count; i++) {
+        bases[i] = memory->state[i].base;
+    }
+    return bases;
+}
+
+void lh_memory_recall(lh_memory *memory, lh_tensor **bases)
+{
+    for (int i = 0; bases && i < memory->state_count; i++) {
+        lh_tensor *now = memory->state[i].base;
+        memory->state[i].base = bases[i];
+        bases[i] = now;
+    }
+}
+
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
 {
     if (lh_op_stopped(context) || !value || context->recomputing) {

@@ -45,6 +45,8 @@ typedef struct lh_entry_io {
                         int64_t count);
 } lh_entry_io;
 
+typedef struct lh_retrieved lh_retrieved;
+
 /* The traffic between one layer and its memory in one forward pass. */
 typedef struct lh_layer_io {
     /* filled by the layer before project */
@@ -81,6 +83,9 @@ typedef struct lh_layer_io {
     const char *source_name[LH_ATTENTION_MAX_SOURCES]; /* for reports: "segment", "memory", "compressed" */
     int sources;
     lh_attention_options options;
+
+    /* filled by attend when someone observes, or NULL: which old keys each query picked (memory/memorizing.h) */
+    const lh_retrieved *retrieved;
 
     /* filled by attend, or NULL: [batch, tokens, width], added to what attention's output projection gives */
     lh_tensor *extra;
@@ -259,6 +264,12 @@ int lh_memory_entry(const lh_memory *memory, int layer, int which);
 /* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span
  * runs a second time. The model calls this. */
 void lh_memory_begin(lh_memory *memory);
+/* What the running segment found, to be looked at again when a span of it runs a second time while later segments
+ * of the same step have begun: `recall` puts it back for as long as the span runs and gives what was there before
+ * to the array, for a second call to put back. One entry for each state tensor, in the context's arena; NULL after
+ * an error. */
+lh_tensor **lh_memory_remember(const lh_memory *memory, lh_context *context);
+void lh_memory_recall(lh_memory *memory, lh_tensor **bases);
 /* For kinds: the value that the segment found (of a derived entry: the newest), and its replacement. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value);

@@ -184,18 +184,10 @@ static void write(lh_memory *memory, lh_layer_io *io)
     lh_window_write(memory, io, memory->shape->options, 0);
 }
 
-/* The base of the Block-Recurrent and Memorizing Transformers without what is special about them. */
-#define MELIAD                                                                                                    \
-    "norm = rms\nnorm_eps = 1e-6\npositions = t5\nt5_scaled = true\nqk_norm = l2\nhead_scale = true\nnull_logit " \
-    "= true\n"                                                                                                    \
-    "see_self = false\nprojection_bias = false\nhidden_bias = false\noutput_bias = false\nembedding_scaled = "    \
-    "false\n"                                                                                                     \
-    "init = fan-in\n"
-
 static const lh_recipe_preset presets[] = {
     {"window-small",
      "[model]\nlayers = 6\nwidth = 512\nheads = 8\nhidden = 2048\nsegment = 512\nlogit_scale = "
-     "0.0441941738\n" MELIAD "[memory]\nkind = window\nwindow = 512\n",
+     "0.0441941738\n" LH_WINDOW_BLOCK "[memory]\nkind = window\nwindow = 512\n",
      "sliding window, 6 layers, width 512: the baseline of the Block-Recurrent Transformer"},
     {0},
 };

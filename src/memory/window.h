@@ -27,4 +27,13 @@ void lh_window_write(lh_memory *memory, lh_layer_io *io, const lh_window *window
 /* Mean number of keys that a query of the window scores. */
 double lh_window_keys_seen(const lh_window *window);
 
+/* Of a preset's section [model]: the base of the Block-Recurrent and Memorizing Transformers without what is
+ * special about them. */
+#define LH_WINDOW_BLOCK                                                                                           \
+    "norm = rms\nnorm_eps = 1e-6\npositions = t5\nt5_scaled = true\nqk_norm = l2\nhead_scale = true\nnull_logit " \
+    "= true\n"                                                                                                    \
+    "see_self = false\nprojection_bias = false\nhidden_bias = false\noutput_bias = false\nembedding_scaled = "    \
+    "false\n"                                                                                                     \
+    "init = fan-in\n"
+
 #endif

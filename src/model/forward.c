@@ -13,6 +13,8 @@ typedef struct layer_span {
     int64_t count;
     lh_tensor *sinusoids; /* after their dropout, shared by all layers */
     lh_tensor *positions; /* i32 [count], rotary */
+    lh_tensor **bases;    /* the state as this segment found it, for the second run; or NULL */
+    const uint8_t *valid; /* of this segment */
 } layer_span;
 
 static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
@@ -283,6 +285,23 @@ static void layer_forward(lh_context *context, void *user, lh_tensor *const *inp
                       : lh_add(context, x, f);
 }
 
+/* The same when it runs again: later segments of the step may have begun since. */
+static void layer_again(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+{
+    const layer_span *span = user;
+    lh_memory *memory = span->stream->memory;
+    const uint8_t *valid = memory->valid;
+    if (!context->recomputing) {
+        layer_forward(context, user, inputs, outputs);
+        return;
+    }
+    lh_memory_recall(memory, span->bases);
+    memory->valid = span->valid;
+    layer_forward(context, user, inputs, outputs);
+    memory->valid = valid;
+    lh_memory_recall(memory, span->bases);
+}
+
 /* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
  * projection. A method that makes the first layer's input has no projections: it gets the embedding's width. */
 static lh_tensor *embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
@@ -444,6 +463,8 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
             lh_pin(sinusoids);
         }
     }
+    bool again = model->checkpoint_layers && context->recording;
+    lh_tensor **bases = again && !lh_op_stopped(context) ? lh_memory_remember(stream->memory, context) : NULL;
     lh_tensor *auxiliary = NULL;
     for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
         layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
@@ -456,10 +477,12 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
                              .layer = layer,
                              .count = count,
                              .sinusoids = sinusoids,
-                             .positions = positions};
+                             .positions = positions,
+                             .bases = bases,
+                             .valid = stream->memory->valid};
         lh_tensor *outputs[2] = {NULL, NULL};
-        if (model->checkpoint_layers && context->recording) {
-            lh_recompute(context, layer_forward, span, 1, &x, 2, outputs);
+        if (again) {
+            lh_recompute(context, layer_again, span, 1, &x, 2, outputs);
         } else {
             lh_scope inner = lh_scope_begin(context);
             layer_forward(context, span, &x, outputs);

@@ -7,6 +7,7 @@
 
 enum { PER_SOURCE = 7 }; /* graph inputs of one source: k, v, u, w, rel_k, distance_bias, key_bias */
 enum { FIXED = 2 };      /* q, head_scale */
+enum { KEPT = 9 };       /* tensors of one source that the backward pass reads beside the graph's */
 
 lh_key_source lh_key_source_all(lh_tensor *k, lh_tensor *v)
 {
@@ -62,6 +63,22 @@ static bool list_fits(const lh_tensor *x, int64_t count)
     return !x || (x->dtype == LH_I32 && x->ndim == 1 && (count < 0 || x->shape[0] == count));
 }
 
+/* Keys and values have the queries' type, or, in lists of rows, both a short one. */
+static bool types_fit(const lh_key_source *in, const lh_tensor *q)
+{
+    bool is_short = in->k->dtype == LH_F16 || in->k->dtype == LH_I8;
+    return in->v->dtype == in->k->dtype &&
+           (in->k->dtype == q->dtype || (is_short && in->layout == LH_KEYS_GATHERED && in->stop_gradient));
+}
+
+/* LH_I8 needs a factor for each row: f32 [batch, kv_heads, k_len]. */
+static bool factors_fit(const lh_tensor *scale, const lh_tensor *rows)
+{
+    return rows->dtype != LH_I8 ||
+           (scale && scale->dtype == LH_F32 && scale->ndim == 3 && scale->shape[0] == rows->shape[0] &&
+            scale->shape[1] == rows->shape[1] && scale->shape[2] == rows->shape[2]);
+}
+
 static lh_tensor *source_fault(lh_context *context, int s, const char *what, const lh_tensor *x, const lh_tensor *q)
 {
     char tx[128], tq[128];
@@ -75,13 +92,14 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
 {
     lh_attention_source *out = &args->source[s];
     int64_t batch = args->batch, heads = args->heads;
-    if (!four_dims(in->k) || !four_dims(in->v) || in->k->dtype != q->dtype || in->v->dtype != q->dtype ||
+    if (!four_dims(in->k) || !four_dims(in->v) || !types_fit(in, q) || !factors_fit(in->k_scale, in->k) ||
         (in->k->shape[0] != batch && in->k->shape[0] != 1) || in->k->shape[3] != args->qk_width) {
         return source_fault(context, s, "keys", in->k, q);
     }
     if (in->v->shape[0] != in->k->shape[0] || in->v->shape[1] != in->k->shape[1] ||
         in->v->shape[2] != in->k->shape[2] || in->v->shape[3] != args->v_width ||
-        in->k->shape[1] != args->kv_heads || args->kv_heads < 1 || heads % args->kv_heads != 0) {
+        !factors_fit(in->v_scale, in->v) || in->k->shape[1] != args->kv_heads || args->kv_heads < 1 ||
+        heads % args->kv_heads != 0) {
         return source_fault(context, s, "values", in->v, q);
     }
     int64_t rel_len = in->rel_k           ? in->rel_k->shape[in->rel_k->ndim > 1]
@@ -142,6 +160,9 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
                                  .key_bias = data_or_null(in->key_bias),
                                  .gather = data_or_null(in->gather),
                                  .gathered = in->gather ? in->gather->shape[3] : 0,
+                                 .stored = in->k->dtype,
+                                 .k_scale = data_or_null(in->k_scale),
+                                 .v_scale = data_or_null(in->v_scale),
                                  .block_size = in->block_size,
                                  .tile_row = data_or_null(in->tile_row),
                                  .tile_start = data_or_null(in->tile_start),
@@ -206,9 +227,9 @@ static lh_key_source readable(lh_context *context, const lh_key_source *in)
 {
     lh_key_source out = *in;
     lh_tensor **rows[] = {&out.k, &out.v, &out.rel_k};
-    lh_tensor **whole[] = {&out.low,           &out.high,       &out.content_bias, &out.position_bias,
-                           &out.distance_bias, &out.key_bias,   &out.gather,       &out.tile_row,
-                           &out.tile_start,    &out.column_row, &out.column};
+    lh_tensor **whole[] = {&out.low,      &out.high,    &out.content_bias, &out.position_bias, &out.distance_bias,
+                           &out.key_bias, &out.gather,  &out.tile_row,     &out.tile_start,    &out.column_row,
+                           &out.column,   &out.k_scale, &out.v_scale};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         lh_tensor *x = *rows[i];
         if (x && x->ndim > 0 && x->shape[x->ndim - 1] != 1 && x->stride[x->ndim - 1] != 1) {
@@ -376,7 +397,7 @@ lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, con
 
     int graph_count = FIXED + PER_SOURCE * source_count;
     lh_tensor *graph[FIXED + PER_SOURCE * LH_ATTENTION_MAX_SOURCES] = {q, options->head_scale};
-    lh_tensor *saved[FIXED + (PER_SOURCE + 7) * LH_ATTENTION_MAX_SOURCES + 2] = {NULL};
+    lh_tensor *saved[FIXED + (PER_SOURCE + KEPT) * LH_ATTENTION_MAX_SOURCES + 2] = {NULL};
     for (int s = 0; s < source_count; s++) {
         const lh_key_source *in = &sources[s];
         lh_tensor *list[PER_SOURCE] = {in->stop_gradient ? NULL : in->k,
@@ -396,14 +417,14 @@ lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, con
         saved[saves++] = log_sum;
         for (int s = 0; s < source_count; s++) {
             const lh_key_source *in = &sources[s];
-            lh_tensor *kept[7] = {in->low,        in->high,       in->gather, in->tile_row,
-                                  in->tile_start, in->column_row, in->column};
+            lh_tensor *kept[KEPT] = {in->low,        in->high,   in->gather,  in->tile_row, in->tile_start,
+                                     in->column_row, in->column, in->k_scale, in->v_scale};
             if (in->stop_gradient) { /* not graph inputs, but the kernel reads them again */
                 saved[FIXED + PER_SOURCE * s] = in->k;
                 saved[FIXED + PER_SOURCE * s + 1] = in->v;
             }
             memcpy(&saved[saves], kept, sizeof kept);
-            saves += 7;
+            saves += KEPT;
         }
         lh_tensor *results[2] = {out, log_sum};
         lh_record(context, "attention", attention_backward, graph_count, graph, lse ? 2 : 1, results, saves, saved,

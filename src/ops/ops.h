@@ -152,8 +152,9 @@ typedef struct lh_key_source {
     int64_t rel_first, rel_step, rel_offset;
     bool rel_clamp, bias_scaled;
     lh_tensor *key_bias; /* [batch or 1, heads or 1, k_len] or NULL */
-    lh_tensor *gather;   /* i32 [batch, heads, q_len, gathered], LH_KEYS_GATHERED */
-    int64_t block_size;  /* LH_KEYS_BLOCKS */
+    lh_tensor *gather;   /* i32 [batch, heads, q_len, gathered], LH_KEYS_GATHERED: k and v may then be f16 or i8 */
+    lh_tensor *k_scale, *v_scale; /* f32 [batch, kv_heads, k_len] where k and v are i8 */
+    int64_t block_size;           /* LH_KEYS_BLOCKS */
     lh_tensor *tile_row, *tile_start, *column_row, *column;
     bool stop_gradient; /* no gradient into k and v (the biases keep theirs) */
 } lh_key_source;
@@ -184,6 +185,27 @@ lh_tensor *lh_attention_merge(lh_context *context, lh_tensor *out_a, lh_tensor *
  * gradient. */
 void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, const lh_key_source *sources,
                        const lh_attention_options *options, lh_tensor *lse, double weight, lh_tensor **mass);
+
+/* ---- rings of rows (ops/ring.c)
+ * ---------------------------------------------------------------------------------------- */
+
+/* A persistent store of rows that is written round and round: a lane's row number n lies in slot n mod capacity. */
+typedef struct lh_row_ring {
+    lh_tensor *rows;  /* [batch, heads, slots, width], contiguous; f32, f64, f16 or i8 */
+    lh_tensor *scale; /* f32 [batch, heads, slots], contiguous: a factor for each row of i8 */
+    int64_t capacity; /* slots in use, <= slots */
+} lh_row_ring;
+
+/* Slots (i32 [batch, heads, q_len, k]) of the k rows with the largest inner products with each query
+ * q [batch, heads, q_len, width], among the last `window` of each lane's `written` (i32 [batch]) rows: exactly, or
+ * among the best of each of `buckets` buckets (lh_nearest_args). Best first, the older of equals first; `missing`
+ * (-1, or a slot) where there are fewer. *score (may be NULL) receives the products. Wu et al. 2022. No gradient.
+ */
+lh_tensor *lh_nearest(lh_context *context, lh_tensor *q, const lh_row_ring *ring, lh_tensor *written,
+                      int64_t window, int64_t k, int64_t buckets, int32_t missing, lh_tensor **score);
+/* Writes x [batch, heads, count, width] behind what each lane has written; count <= capacity. In place and off the
+ * tape: what the last `capacity` - count rows hold stays. Returns the new `written`. */
+lh_tensor *lh_ring_append(lh_context *context, const lh_row_ring *ring, lh_tensor *x, lh_tensor *written);
 
 /* ---- position tables on the host (ops/position.c)
  * -------------------------------------------------------------------- */

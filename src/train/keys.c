@@ -46,6 +46,8 @@ static const lh_recipe_key train_keys[] = {
     {"train", "minutes", LH_RECIPE_REAL, "0", 0, 1e9, NULL, NULL, "minutes to train for; 0: no limit"},
     {"train", "seed", LH_RECIPE_INTEGER, "1", 0, 9e15, NULL, NULL,
      "seed of initial weights, dropout and order of documents"},
+    {"train", "init_from", LH_RECIPE_STRING, "", 0, 0, NULL, NULL,
+     "a run or model whose weights this one starts from, by name and shape; what is not there keeps its own start"},
     {"train", "threads", LH_RECIPE_INTEGER, "0", 0, LH_MAX_THREADS, NULL, NULL,
      "threads; 0: one per core. Results do not depend on it"},
 
@@ -265,6 +267,7 @@ lh_status lh_train_config_read(lh_train_config *c, const lh_recipe *recipe, lh_e
     c->keep_graph = c->unroll > 1 && !lh_recipe_boolean(recipe, "memory.detach");
     c->recompute = lh_recipe_boolean(recipe, "train.recompute");
     c->seed = (uint64_t)lh_recipe_integer(recipe, "train.seed");
+    c->init_from = lh_recipe_string(recipe, "train.init_from");
     c->threads = (int)lh_recipe_integer(recipe, "train.threads");
     c->log_every = lh_recipe_integer(recipe, "train.log_every");
     c->checkpoint_every = lh_recipe_integer(recipe, "train.checkpoint_every");

@@ -39,6 +39,7 @@ typedef struct lh_train_config {
     bool keep_graph;              /* gradients flow between them */
     bool recompute;
     uint64_t seed;
+    const char *init_from; /* a run or model, or empty */
     int threads;
     int64_t log_every, checkpoint_every, keep, eval_every, eval_tokens, eval_batch;
     const char *eval_split;

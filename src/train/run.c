@@ -6,6 +6,7 @@
 #include "formats/model_dir.h"
 #include "train/corpus.h"
 #include "train/folder.h"
+#include "train/initial.h"
 #include "train/journal.h"
 #include "train/units.h"
 #include "train/validate.h"
@@ -115,6 +116,27 @@ static lh_status restore(run *r, lh_error *error)
     return best.step >= 0 ? lh_checkpoint_best_write(r->options->directory, &best, error) : LH_OK;
 }
 
+/* A run that begins takes the weights of another, if it is told to. */
+static lh_status take_initial(run *r, lh_error *error)
+{
+    const lh_train_config *c = &r->training->config;
+    lh_string report = {0};
+    if (!c->init_from[0] || r->training->iteration > 0) {
+        return LH_OK;
+    }
+    lh_status status = lh_initial_take(r->training->model, c->init_from, &report, error);
+    if (status == LH_OK && r->options->note) {
+        r->options->note(r->options->user, report.data);
+    }
+    char *rest = NULL;
+    for (char *line = report.data ? strtok_r(report.data, "\n", &rest) : NULL; line && status == LH_OK;
+         line = strtok_r(NULL, "\n", &rest)) {
+        status = lh_journal_note(&r->journal, error, "%s", line);
+    }
+    lh_string_free(&report);
+    return status;
+}
+
 static int64_t budget(const lh_train_config *c, int64_t step_tokens)
 {
     int64_t limit = INT64_MAX;
@@ -147,6 +169,9 @@ static lh_status open_run(run *r, lh_error *error)
     lh_train_config config;
     r->saved = -1;
     LH_TRY(lh_train_config_read(&config, r->recipe, error));
+    if (config.init_from[0] && !r->options->must_exist) { /* before there is a folder */
+        LH_TRY(lh_initial_exists(config.init_from, error));
+    }
     LH_TRY(lh_run_folder_open(&r->folder, r->options->directory, r->recipe, r->options->must_exist, error));
     LH_TRY(open_corpus(r, &config, error));
     lh_train_source source = {
@@ -163,7 +188,7 @@ static lh_status open_run(run *r, lh_error *error)
     r->base_seconds = r->training->seconds;
     LH_TRY(lh_journal_open(&r->journal, r->options->directory, r->training->iteration, error));
     describe(r, error);
-    return LH_OK;
+    return take_initial(r, error);
 }
 
 /* ---- the parts of the loop ---- */

@@ -32,6 +32,8 @@ typedef struct lh_run_options {
     bool must_exist;          /* go on with a run; never begin one */
     bool (*stop)(void *user); /* asked between steps: true saves and ends the run. May be NULL */
     void (*watch)(void *user, const lh_run_progress *now); /* told at the start and after steps. May be NULL */
+    void (*note)(void *user, const char *text); /* told what weights the run starts from, if from others'. May be
+                                                   NULL */
     void *user;
 } lh_run_options;
 

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "kernels/args.h"
 #include "kernels/attention_register.h"
+#include "kernels/half.h"
 #include "kernels/table.h"
 
 #include <math.h>
@@ -361,6 +362,45 @@ static inline void bind_f32(problem *p)
     }
 }
 
+/* The float version of a source of lists reads keys or values in a short type; the double version reads what stands
+ * there. */
+static inline void store_short(problem *p, int index, bool values)
+{
+    const lh_attention_args *args = &p->args;
+    lh_attention_source *source = &p->args.source[index], *stored = &p->args_f32.source[index];
+    const lh_strided *rows = values ? &source->v : &source->k;
+    int64_t width = values ? args->v_width : args->qk_width, size = stored->stored == LH_F16 ? 2 : 1, n = 0;
+    for (int a = 0; a < p->count; a++) {
+        n = p->arrays[a].f64 == rows->data ? p->arrays[a].n : n;
+    }
+    float *scale = own(p, (size_t)(args->batch * args->kv_heads * source->k_len) * sizeof *scale);
+    char *data = own(p, (size_t)(n * size));
+    memset(data, 0x7f, (size_t)(n * size)); /* NaN, or a large number */
+    for (int64_t b = 0; b < args->batch; b++) {
+        for (int64_t row = 0; row < args->kv_heads * source->k_len; row++) {
+            double *x = (double *)rows->data + b * rows->batch + row / source->k_len * rows->head +
+                        row % source->k_len * rows->row;
+            char *y = data + (x - (double *)rows->data) * size;
+            float factor = scale[b * args->kv_heads * source->k_len + row] =
+                (values ? 0.02f : 0.01f) + 0.001f * (float)(row % 17);
+            for (int64_t c = 0; c < width; c++) {
+                if (size == 2) {
+                    ((uint16_t *)(void *)y)[c] = lh_f16_from_double(x[c]);
+                    x[c] = lh_f16_to_double(((uint16_t *)(void *)y)[c]);
+                } else {
+                    double level = b > 0 && rows->batch == 0 ? (double)y[c] : nearbyint(50 * tanh(x[c]));
+                    ((int8_t *)y)[c] = (int8_t)level;
+                    x[c] = (double)factor * level;
+                }
+            }
+        }
+    }
+    *(values ? &stored->v_scale : &stored->k_scale) = scale;
+    (values ? &stored->v : &stored->k)->data = data;
+    (values ? &source->d_v : &source->d_k)->data = NULL;
+    (values ? &stored->d_v : &stored->d_k)->data = NULL;
+}
+
 /* Draws a call. out and lse are outputs of the forward pass; the gradients hold random numbers to be added to. */
 static inline problem *problem_create(uint64_t seed, const problem_limits *limits)
 {
@@ -419,8 +459,15 @@ static inline problem *problem_create(uint64_t seed, const problem_limits *limit
         draw_layout(p, source);
         draw_biases(p, source, limits->exotic);
     }
-    seal(p);
     bind_f32(p);
+    for (int i = 0; i < args->source_count; i++) {
+        if (args->source[i].layout == LH_KEYS_GATHERED && chance(p, 0.6)) {
+            p->args_f32.source[i].stored = chance(p, 0.5) ? LH_F16 : LH_I8;
+            store_short(p, i, false);
+            store_short(p, i, true);
+        }
+    }
+    seal(p);
     return p;
 }
 

@@ -120,21 +120,27 @@ static void setup(run *r, int count, char **arguments)
     r->segment = r->model->config.segment;
 }
 
-/* What is carried of floating point, as state.NAME. Returns how many tensors were added. */
-static size_t add_state(const lh_state_tensor *entry, lh_safetensors_tensor *out)
+/* Copies of what the memory carries and stores, named "state.NAME"; returns how many. */
+static size_t copy_state(const run *r, lh_safetensors_tensor *out)
 {
-    const lh_tensor *x = entry->stored;
-    size_t bytes = (size_t)lh_tensor_count(x) * sizeof(float);
-    if (entry->class != LH_STATE_CARRIED || x->dtype != LH_F32) {
-        return 0;
+    const lh_memory *memory = r->stream->memory;
+    size_t count = 0;
+    lh_error error = {0};
+    for (int i = 0; i < memory->state_count; i++) {
+        const lh_state_tensor *state = &memory->state[i];
+        const lh_tensor *t = state->stored;
+        if (!lh_state_saved(state->class, false)) {
+            continue;
+        }
+        char *name = malloc(128);
+        void *copy = malloc((size_t)lh_tensor_count(t) * lh_dtype_size(t->dtype) + 1);
+        (void)snprintf(name, 128, "state.%s", state->name);
+        check(lh_tensor_read(t, copy, &error), &error);
+        out[count] = (lh_safetensors_tensor){
+            .name = name, .dtype = lh_safetensors_dtype_of(t->dtype), .ndim = t->ndim, .data = copy};
+        memcpy(out[count++].shape, t->shape, sizeof(int64_t) * (size_t)t->ndim);
     }
-    char *name = malloc(128);
-    void *copy = malloc(bytes + 1);
-    (void)snprintf(name, 128, "state.%s", entry->name);
-    memcpy(copy, lh_tensor_data(x), bytes);
-    *out = (lh_safetensors_tensor){.name = name, .dtype = LH_SAFETENSORS_F32, .ndim = x->ndim, .data = copy};
-    memcpy(out->shape, x->shape, sizeof(int64_t) * (size_t)x->ndim);
-    return 1;
+    return count;
 }
 
 int main(int argc, char **argv)
@@ -173,6 +179,7 @@ int main(int argc, char **argv)
     int n = r.model->parameters.count;
     size_t count = (size_t)n + 5;
     lh_safetensors_tensor *out = calloc(count + (size_t)r.stream->memory->state_count, sizeof *out);
+    count += copy_state(&r, out + count);
     float **m = calloc((size_t)n, sizeof *m), **v = calloc((size_t)n, sizeof *v);
     for (int i = 0; i < n; i++) {
         lh_tensor *p = r.model->parameters.items[i].tensor;
@@ -187,9 +194,6 @@ int main(int argc, char **argv)
         memcpy(out[i].shape, p->shape, sizeof(int64_t) * (size_t)p->ndim);
         m[i] = calloc(1, bytes);
         v[i] = calloc(1, bytes);
-    }
-    for (int i = 0; i < r.stream->memory->state_count; i++) {
-        count += add_state(&r.stream->memory->state[i], &out[count]);
     }
     clear_grads(&r);
     check(lh_stream_reset(r.stream, r.context, -1, &error), &error);

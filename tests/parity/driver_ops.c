@@ -291,6 +291,33 @@ static void op_top_k(driver *d)
     keep(d, 0, lh_top_k(d->context, input(d, 0), integer(d, "k", 1), yes(d, "late_ties")));
 }
 
+/* Keys and values, in: q, keys, values, head_scale, go into rings (of f32 or "stored": "f16"); each query attends
+ * to the k nearest of the last "window". */
+static void op_retrieve(driver *d)
+{
+    lh_context *c = d->context;
+    lh_tensor *q = input(d, 0), *rows[2] = {input(d, 1), input(d, 2)}, *after = NULL;
+    lh_row_ring ring[2];
+    int64_t slots = integer(d, "slots", 0);
+    for (int i = 0; i < 2; i++) {
+        int64_t shape[4] = {rows[i]->shape[0], rows[i]->shape[1], slots, rows[i]->shape[3]};
+        ring[i] =
+            (lh_row_ring){.rows = lh_new(c, yes(d, "f16") ? LH_F16 : LH_F32, 4, shape, true), .capacity = slots};
+        lh_tensor *written = lh_new(c, LH_I32, 1, shape, true);
+        for (int64_t at = 0; at < rows[i]->shape[2]; at += slots / 2) { /* the ring goes round */
+            int64_t left = rows[i]->shape[2] - at, part = left < slots / 2 ? left : slots / 2;
+            written = lh_ring_append(c, &ring[i], lh_slice(c, rows[i], 2, at, part), written);
+        }
+        after = written;
+    }
+    lh_key_source source = lh_key_source_all(ring[0].rows, ring[1].rows);
+    lh_attention_options options = {.head_scale = input(d, 3)};
+    source.layout = LH_KEYS_GATHERED;
+    source.stop_gradient = true;
+    source.gather = lh_nearest(c, q, &ring[0], after, integer(d, "window", 0), integer(d, "k", 1), 0, -1, NULL);
+    keep(d, 0, lh_attention(c, q, 1, &source, &options, NULL));
+}
+
 static void op_sinusoids(driver *d)
 {
     keep(d, 0,
@@ -482,6 +509,7 @@ static const struct {
     {"conv1d_transpose", op_conv1d_transpose},
     {"pool1d", op_pool1d},
     {"top_k", op_top_k},
+    {"retrieve", op_retrieve},
     {"sinusoids", op_sinusoids},
     {"t5_bias", op_t5_bias},
     {"alibi", op_alibi},

@@ -526,6 +526,27 @@ def block_lists(block_size, blocks):
             "column_row": whole(column_row), "column": whole(column), "times": counted[:, :, :N].clone()}
 
 
+def retrieved(q, keys, values, head_scale, window, k, half):
+    """Softmax over the k largest inner products with the last `window` keys."""
+    if half:
+        keys, values = keys.half().float(), values.half().float()
+    group = q.shape[1] // keys.shape[1]
+    keys = keys[:, :, -window:].repeat_interleave(group, 1)
+    values = values[:, :, -window:].repeat_interleave(group, 1)
+    scores, rows = (q @ keys.transpose(2, 3)).topk(min(k, keys.shape[2]))
+    p = torch.softmax(q.shape[3] ** -0.5 * head_scale[:, None, None] * scores, 3)
+    picked = values.gather(2, rows.flatten(2)[..., None].expand(-1, -1, -1, values.shape[3]))
+    return (p[..., None] * picked.unflatten(2, rows.shape[2:])).sum(3)
+
+
+for name, heads, q_len, rows, slots, window, k, half in (
+        ("few queries", 2, 3, 40, 64, 40, 8, False), ("many queries, ring gone round", 4, 70, 150, 96, 90, 32, False),
+        ("of f16", 4, 40, 100, 100, 100, 5, True), ("fewer rows than asked for", 2, 40, 20, 32, 32, 32, False)):
+    Case("retrieval, " + name, {"q": randn(2, heads, q_len, 24), "keys": randn(2, 2, rows, 24),
+                                "values": randn(2, 2, rows, 16), "head_scale": randn(heads).abs() + 0.5},
+         [call("retrieve", ["q", "keys", "values", "head_scale"], slots=slots, window=window, k=k, f16=half)],
+         lambda q, keys, values, head_scale, w=window, k=k, h=half: {
+             "y": retrieved(q, keys, values, head_scale, w, k, h)}, constant=("keys", "values"))
 attention_case("blocks", heads_of(B, H, N, D), [source(**block_lists(16, 3))])
 attention_case("blocks, distance bias", heads_of(B, H, N, D),
                [source(distance_bias=randn(H, M + N), rel_first=-M, **block_lists(8, 5))])

@@ -25,6 +25,9 @@ static const char tiny_text[] = "[data]\npath = nowhere\nbatch = 2\n"
 /* Settings beside tiny_text, as on a command line. */
 #define TINY_XL "memory.kind=transformer-xl", "memory.length=8"
 #define TINY_COMPRESSIVE "memory.kind=compressive", "memory.length=8", "memory.compressed=4", "memory.rate=2"
+#define TINY_MEMORIZING                                                                                      \
+    "memory.kind=memorizing", "memory.window=8", "memory.size=20", "memory.neighbours=3", "memory.layers=1", \
+        "model.positions=t5", "model.t5_buckets=8", "model.t5_distance=16", "model.qk_norm=l2"
 #define TINY_DROPOUT                                                                                               \
     "model.dropout=0.2", "model.attention_dropout=0.1", "model.hidden_dropout=0.1", "model.embedding_dropout=0.1", \
         "model.position_dropout=0.1"

@@ -28,6 +28,8 @@ enum {
     USE_SCALE = 32768,          /* an explicit scale */
     USE_LANE_INTERVALS = 65536, /* low and high differ by batch and head */
     USE_REL_STEP = 131072,      /* rel_step 2 and an offset: compressed memories */
+    USE_F16 = 262144,           /* the (constant) rows of a list are stored as f16 */
+    USE_I8 = 524288,            /* or as i8 with a factor for each row */
 };
 
 typedef struct attention_use {
@@ -85,6 +87,28 @@ static void block_lists(lh_context *c, lh_tensor *q, int64_t k_len, lh_key_sourc
     source->column = lh_from_host(c, LH_I32, 1, &column_count, column);
 }
 
+/* [batch, kv_heads, k_len] of f32 */
+static lh_tensor *row_factors(lh_context *c, const lh_tensor *rows, double first)
+{
+    float values[64];
+    int64_t n = gc_elements(3, rows->shape);
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = (float)(first + 0.003 * (double)(i % 5));
+    }
+    return lh_from_host(c, LH_F32, 3, rows->shape, values);
+}
+
+static void store_short(lh_context *c, lh_key_source *source, bool i8)
+{
+    source->stop_gradient = true;
+    if (i8) {
+        source->k_scale = row_factors(c, source->k, 0.02);
+        source->v_scale = row_factors(c, source->v, 0.03);
+    }
+    source->k = lh_cast(c, i8 ? lh_scale(c, source->k, 30) : source->k, i8 ? LH_I8 : LH_F16);
+    source->v = lh_cast(c, i8 ? lh_scale(c, source->v, 30) : source->v, i8 ? LH_I8 : LH_F16);
+}
+
 /* n: use, min_distance, max_distance (both 0: all keys), offset, rel_first. */
 static attention_use use_of(lh_context *c, lh_tensor *const *in, const gc_case *gc)
 {
@@ -119,6 +143,9 @@ static attention_use use_of(lh_context *c, lh_tensor *const *in, const gc_case *
         source->layout = LH_KEYS_GATHERED;
         source->gather = gathered_rows(c, in[0], in[1]->shape[2]);
     }
+    if (use & (USE_F16 | USE_I8)) {
+        store_short(c, source, (use & USE_I8) != 0);
+    }
     if (use & USE_BLOCKS) {
         block_lists(c, in[0], in[1]->shape[2], source);
     }
@@ -140,6 +167,36 @@ static lh_tensor *run_attention_case(lh_context *c, lh_tensor *const *in, const 
     }
     *second = lse;
     return out;
+}
+
+/* Keys and values go into rings, and each query attends to those it finds. n: type of the rings, k, slots, rows
+ * that were there before, buckets, whether lse is used. */
+static lh_tensor *run_retrieval(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    lh_tensor *q = in[0], *rows[2] = {in[1], in[2]}, *written = NULL, *after = NULL;
+    lh_dtype type = gc->n[0] == 0 ? q->dtype : (lh_dtype)gc->n[0];
+    lh_row_ring ring[2];
+    int64_t batch = rows[0]->shape[0];
+    int32_t before[8];
+    for (int64_t b = 0; b < batch; b++) {
+        before[b] = (int32_t)gc->n[3];
+    }
+    written = lh_from_host(c, LH_I32, 1, &batch, before);
+    for (int i = 0; i < 2; i++) {
+        int64_t shape[4] = {batch, rows[i]->shape[1], gc->n[2], rows[i]->shape[3]};
+        ring[i] = (lh_row_ring){.rows = lh_new(c, type, 4, shape, true),
+                                .scale = type == LH_I8 ? lh_new(c, LH_F32, 3, shape, true) : NULL,
+                                .capacity = gc->n[2]};
+        after = lh_ring_append(c, &ring[i], rows[i], written);
+    }
+    lh_key_source source = lh_key_source_all(ring[0].rows, ring[1].rows);
+    lh_attention_options options = {.head_scale = in[3]};
+    source.layout = LH_KEYS_GATHERED;
+    source.stop_gradient = true;
+    source.k_scale = ring[0].scale;
+    source.v_scale = ring[1].scale;
+    source.gather = lh_nearest(c, q, &ring[0], after, rows[0]->shape[2], gc->n[1], gc->n[4], -1, NULL);
+    return lh_attention(c, q, 1, &source, &options, gc->n[5] ? second : NULL);
 }
 
 /* A FIFO of older keys, a window of the present, and a codebook with log-counts: one softmax. All share the tables
@@ -311,6 +368,34 @@ CASE_UNUSED static const gc_case attention_cases[] = {
      .function = run_attention_case,
      .in = {GC_IN(1, 4, 3, 3), GC_IN(1, 2, 6, 3), GC_IN(1, 2, 6, 3), GC_IN(4, 3), GC_IN(1, 4, 6)},
      .n = {USE_GATHER | USE_CONTENT | USE_KEY_BIAS}},
+    {.name = "attention, gathered from f16",
+     .function = run_attention_case,
+     .in = {GC_IN(2, 4, 3, 5), GC_FIXED(2, 2, 6, 5), GC_FIXED(2, 2, 6, 3), GC_ABOVE(4)},
+     .n = {USE_GATHER | USE_F16 | USE_HEAD_SCALE | USE_LSE}},
+    {.name = "attention, gathered from i8",
+     .function = run_attention_case,
+     .in = {GC_IN(2, 4, 3, 5), GC_FIXED(2, 2, 6, 5), GC_FIXED(2, 2, 6, 3)},
+     .n = {USE_GATHER | USE_I8 | USE_NULL}},
+    {.name = "retrieval",
+     .function = run_retrieval,
+     .in = {GC_IN(2, 4, 5, 6), GC_FIXED(2, 2, 9, 6), GC_FIXED(2, 2, 9, 3), GC_ABOVE(4)},
+     .n = {0, 4, 12, 7, 0, 1}},
+    {.name = "retrieval of all there is",
+     .function = run_retrieval,
+     .in = {GC_IN(2, 2, 3, 4), GC_FIXED(2, 2, 3, 4), GC_FIXED(2, 2, 3, 4), GC_ABOVE(2)},
+     .n = {LH_F16, 5, 8, 0, 0}},
+    {.name = "retrieval from buckets of i8",
+     .function = run_retrieval,
+     .in = {GC_IN(1, 2, 3, 4), GC_FIXED(1, 2, 9, 4), GC_FIXED(1, 2, 9, 4), GC_ABOVE(2)},
+     .n = {LH_I8, 3, 9, 0, 4}},
+    {.name = "retrieval by no queries",
+     .function = run_retrieval,
+     .in = {GC_IN(2, 2, 0, 4), GC_FIXED(2, 2, 3, 4), GC_FIXED(2, 2, 3, 4), GC_ABOVE(2)},
+     .n = {0, 2, 8, 0, 0}},
+    {.name = "retrieval from an empty ring",
+     .function = run_retrieval,
+     .in = {GC_IN(2, 2, 3, 4), GC_FIXED(2, 2, 0, 4), GC_FIXED(2, 2, 0, 4), GC_ABOVE(2)},
+     .n = {0, 2, 8, 0, 0}},
     {.name = "attention, blocks",
      .function = run_attention_case,
      .in = {GC_IN(2, 2, 5, 3), GC_IN(2, 2, 7, 3), GC_IN(2, 2, 7, 2)},

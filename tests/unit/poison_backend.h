@@ -116,7 +116,7 @@ static int poison_odd_attention(const lh_attention_args *args)
         odd += POISON_ODD4(source, key_bias, gather, tile_row, tile_start);
         odd += POISON_ODD4(source, column_row, column, d_k.data, d_v.data);
         odd += POISON_ODD4(source, d_content_bias, d_position_bias, d_rel_k, d_distance_bias);
-        odd += poison_odd(source->d_key_bias);
+        odd += POISON_ODD4(source, d_key_bias, k_scale, v_scale, d_key_bias);
     }
     return odd;
 }
@@ -179,6 +179,15 @@ static int poison_foreign_pointers(int id, const void *arguments)
     case LH_KERNEL_POOL_BACKWARD: {
         const lh_pool_args *x = arguments;
         return POISON_ODD4(x, x, y, d_y, d_x) + poison_odd(x->argmax);
+    }
+    case LH_KERNEL_NEAREST: {
+        const lh_nearest_args *x = arguments;
+        return POISON_ODD4(x, q.data, keys.rows.data, keys.scale, written) +
+               POISON_ODD4(x, index, score, index, score);
+    }
+    case LH_KERNEL_RING_APPEND: {
+        const lh_ring_append_args *x = arguments;
+        return POISON_ODD4(x, x.data, ring.rows.data, ring.scale, written) + poison_odd(x->written_after);
     }
     case LH_KERNEL_TOP_K: return POISON_ODD4((const lh_top_k_args *)arguments, x, index, x, index);
     case LH_KERNEL_ATTENTION:

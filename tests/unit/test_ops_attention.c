@@ -57,13 +57,24 @@ static bool seen(const lh_key_source *s, const double *low, const double *high, 
            (!low || ((double)j >= low[at] && (double)j < high[at]));
 }
 
+/* Keys or values, times the factors of their rows if they have any. */
+static double *stored_rows(lh_context *c, const lh_tensor *rows, const lh_tensor *factors)
+{
+    double *values = gc_read(c, rows), *scale = maybe_read(c, factors);
+    for (int64_t i = 0; scale && i < lh_tensor_count(rows); i++) {
+        values[i] *= scale[i / rows->shape[3]];
+    }
+    free(scale);
+    return values;
+}
+
 /* The formula of kernels/args.h with the whole matrix of logits, for one source. */
 static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, double *out, double *lse)
 {
     const lh_key_source *s = &use->source;
     int64_t batch = q->shape[0], heads = q->shape[1], n = q->shape[2], width = q->shape[3];
     int64_t kv_heads = s->k->shape[1], m = s->k->shape[2], v_width = s->v->shape[3];
-    double *vq = gc_read(c, q), *vk = gc_read(c, s->k), *vv = gc_read(c, s->v);
+    double *vq = gc_read(c, q), *vk = stored_rows(c, s->k, s->k_scale), *vv = stored_rows(c, s->v, s->v_scale);
     double *u = maybe_read(c, s->content_bias), *p = maybe_read(c, s->position_bias);
     double *rel = maybe_read(c, s->rel_k), *dist = maybe_read(c, s->distance_bias);
     double *key = maybe_read(c, s->key_bias), *head_scale = maybe_read(c, use->options.head_scale);

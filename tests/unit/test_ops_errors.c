@@ -192,10 +192,43 @@ static void attention(void **state)
         s.block_size = 2;
         gc_expect_failure(c, attend(c, q, s), LH_E_SHAPE, "source 0", all[i].word, "[1, 2, 3, 4]", NULL);
     }
+    lh_key_source half = lh_key_source_all(lh_cast(c, T(1, 2, 5, 4), LH_F16), lh_cast(c, T(1, 2, 5, 4), LH_F16));
+    gc_expect_failure(c, attend(c, T(1, 2, 3, 4), half), LH_E_SHAPE, "source 0", NULL);
+    lh_key_source eight = lh_key_source_all(lh_cast(c, T(1, 2, 5, 4), LH_I8), lh_cast(c, T(1, 2, 5, 4), LH_I8));
+    eight.layout = LH_KEYS_GATHERED;
+    eight.stop_gradient = true;
+    gc_expect_failure(c, attend(c, T(1, 2, 3, 4), eight), LH_E_SHAPE, "keys", NULL); /* no factors */
     lh_key_source same_type = lh_key_source_all(T(1, 2, 5, 4), lh_cast(c, T(1, 2, 5, 4), LH_F32));
     gc_expect_failure(c, attend(c, T(1, 2, 3, 4), same_type), LH_E_SHAPE, "source 0", NULL);
     gc_expect_failure(c, lh_attention_merge(c, T(1, 2, 3, 4), T(1, 2, 4), T(1, 2, 3, 4), T(1, 2, 4), NULL),
                       LH_E_SHAPE, "[1, 2, 3, 4]", "[1, 2, 4]", NULL);
+    lh_context_free(c);
+}
+
+static void rings(void **state)
+{
+    (void)state;
+    lh_context *c = gc_context(lh_backend_cpu(), 1);
+    lh_row_ring ring = {.rows = T(1, 2, 5, 4), .capacity = 5}, eight = ring;
+    lh_tensor *written = ids_of(c, 1, 0);
+    gc_expect_failure(c, lh_nearest(c, T(1, 2, 3, 5), &ring, written, 5, 2, 0, -1, NULL), LH_E_SHAPE, "nearest",
+                      "[1, 2, 3, 5]", "[1, 2, 5, 4]", NULL);
+    ring.rows = T(1, 2, 5, 4);
+    written = ids_of(c, 1, 0);
+    gc_expect_failure(c, lh_nearest(c, T(1, 3, 3, 4), &ring, written, 5, 2, 0, -1, NULL), LH_E_SHAPE, NULL);
+    ring.rows = T(1, 2, 5, 4);
+    gc_expect_failure(c, lh_nearest(c, T(1, 2, 3, 4), &ring, ids_of(c, 2, 0), 5, 2, 0, -1, NULL), LH_E_SHAPE, NULL);
+    ring.rows = T(1, 2, 5, 4);
+    gc_expect_failure(c, lh_nearest(c, T(1, 2, 3, 4), &ring, ids_of(c, 1, 0), 6, 2, 0, -1, NULL), LH_E_ARGUMENT,
+                      "last 6", "ring of 5", NULL);
+    ring.rows = T(1, 2, 5, 4);
+    gc_expect_failure(c, lh_nearest(c, T(1, 2, 3, 4), &ring, ids_of(c, 1, 0), 5, 4, 3, -1, NULL), LH_E_ARGUMENT,
+                      "3 buckets", NULL);
+    ring.rows = T(1, 2, 5, 4);
+    gc_expect_failure(c, lh_ring_append(c, &ring, T(1, 2, 6, 4), ids_of(c, 1, 0)), LH_E_SHAPE, "ring_append",
+                      "[1, 2, 6, 4]", NULL);
+    eight.rows = lh_cast(c, T(1, 2, 5, 4), LH_I8);
+    gc_expect_failure(c, lh_ring_append(c, &eight, T(1, 2, 1, 4), ids_of(c, 1, 0)), LH_E_SHAPE, NULL);
     lh_context_free(c);
 }
 
@@ -253,6 +286,9 @@ static void errors_stick(void **state)
     assert_null(lh_conv1d_transpose(c, n, n, 1));
     assert_null(lh_pool1d(c, n, 2, 1, true));
     assert_null(lh_top_k(c, n, 1, true));
+    lh_row_ring ring = {0};
+    assert_null(lh_nearest(c, n, &ring, n, 1, 1, 0, -1, &sum));
+    assert_null(lh_ring_append(c, &ring, n, n));
     assert_null(lh_attention(c, n, 1, &source, &options, &lse));
     assert_null(lse);
     assert_null(lh_attention_merge(c, n, n, n, n, &lse));
@@ -278,8 +314,9 @@ static void errors_stick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes), cmocka_unit_test(elementwise), cmocka_unit_test(layers),
-        cmocka_unit_test(losses), cmocka_unit_test(attention),   cmocka_unit_test(errors_stick),
+        cmocka_unit_test(shapes),       cmocka_unit_test(elementwise), cmocka_unit_test(layers),
+        cmocka_unit_test(losses),       cmocka_unit_test(attention),   cmocka_unit_test(rings),
+        cmocka_unit_test(errors_stick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

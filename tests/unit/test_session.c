@@ -18,6 +18,11 @@
         "memory.recurrent_layers=0", "model.norm=rms", "model.qk_norm=l2", "model.head_scale=true", \
         "model.null_logit=true", "model.see_self=false"
 
+#define MEMORIZING                                                                                                 \
+    BASE, "memory.kind=memorizing", "memory.window=5", "memory.size=19", "memory.neighbours=4", "model.segment=8", \
+        "model.norm=rms", "model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true",                    \
+        "model.see_self=false"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -166,6 +171,16 @@ static void decoding_equals_training(void **state)
         BLOCKS, "model.positions=rotary", "memory.recurrent_layers=1", "memory.read_layers=0", "memory.strict=true",
         NULL};
     check_token_by_token(lower, "a state read at a lower layer");
+    static const char *const memories[] = {"memory.fewer=softmax", "memory.fewer=zeros", "memory.fewer=closed",
+                                           "memory.store=f16",     "memory.store=int8",  "memory.cache=false",
+                                           "memory.buckets=6",     "memory.layers=0,1",  "memory.combine=add"};
+    for (int i = 0; i < 9; i++) {
+        const char *memorizing[] = {MEMORIZING, positions[i % 4], memories[i], NULL};
+        check_token_by_token(memorizing, memories[i]);
+    }
+    const char *plain_keys[] = {MEMORIZING, "model.positions=rotary", "memory.store=int8", "model.kv_heads=1",
+                                NULL};
+    check_token_by_token(plain_keys, "memorizing with rotary positions and one key head");
     const char *scaled[] = {COMPRESSIVE, "model.positions=relative", "memory.positions=scaled", NULL};
     check_token_by_token(scaled, "scaled");
     const char *adaptive[] = {COMPRESSIVE, "model.positions=relative", "model.cutoffs=4,7", "model.band_divisor=2",
@@ -185,6 +200,7 @@ static void scores_do_not_depend_on_calls(void **state)
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
         {BLOCKS, "model.positions=t5", "memory.feedback=true", NULL},
+        {MEMORIZING, "model.positions=rotary", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -292,12 +308,14 @@ static const char *const *state_kinds(int which)
         {WINDOW, "model.positions=rotary", "memory.strict=true", NULL},
         {XL, "model.positions=rotary", NULL},
         {COMPRESSIVE, "model.positions=relative", NULL},
+        {MEMORIZING, "model.positions=rotary", NULL},
+        {MEMORIZING, "model.positions=t5", "memory.store=int8", NULL},
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
         {BLOCKS, "model.positions=t5", "memory.gate=lstm", NULL},
     };
-    return which < 7 ? kinds[which] : NULL;
+    return which < 9 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */
@@ -350,8 +368,8 @@ static void lanes_reset_alone(void **state)
     float x[LANES * VOCAB], fresh[VOCAB], untouched[LANES * VOCAB];
     text(tokens, LANES, TOTAL, 33);
     memcpy(late, tokens + TOTAL, sizeof late);
-    static const int kinds[] = {0, 1, 2, 3, 6};
-    for (int k = 0; k < 5; k++) {
+    static const int kinds[] = {0, 1, 2, 3, 4, 5, 8};
+    for (int k = 0; k < 7; k++) {
         lh_model *model = model_of(state_kinds(kinds[k]));
         lh_session *a = session_of(model, LANES), *whole = session_of(model, LANES), *one = session_of(model, 1);
         lh_session_set_overlap(a, 0);

@@ -110,6 +110,9 @@ static void resume_is_exact(void **state)
         {TINY_COMPRESSIVE, "memory.function=most-used", "train.accumulate=2", "data.layout=documents", NULL},
         {TINY_XL, "data.layout=documents", "data.reset_at_document=true", "train.accumulate=2", NULL},
         {TINY_COMPRESSIVE, "train.unroll=2", "memory.detach=false", "memory.loss=none", NULL},
+        {TINY_MEMORIZING, "train.unroll=2", "memory.store=int8", "data.layout=documents",
+         "data.reset_at_document=true", NULL},
+        {TINY_MEMORIZING, "train.recompute=true", "train.accumulate=2", "memory.store=f16", NULL},
         {TINY_COMPRESSIVE, "train.recompute=true", "train.schedule=cosine", "train.warmup=9", "data.layout=crops",
          NULL},
     };

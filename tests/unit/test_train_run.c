@@ -444,6 +444,125 @@ static void losses_have_units(void **state)
     assert_true(isnan(lh_loss_value(&meter, &sums)));
 }
 
+/* ---- starting from the weights of another run ---- */
+
+#define NO_MEMORY_KEYS "memory.kind=window", "memory.window=8", "model.positions=t5", "model.qk_norm=l2"
+
+static lh_safetensors *weights_of(const char *run, lh_checkpoint **checkpoint)
+{
+    lh_error error = {0};
+    if (lh_checkpoint_open_latest(checkpoint, in_folder(run), INT64_MAX, &error) != LH_OK) {
+        fail_msg("%s", error.message);
+    }
+    return (lh_safetensors *)(uintptr_t)lh_checkpoint_file(*checkpoint);
+}
+
+static void remember_note(void *user, const char *text)
+{
+    (void)snprintf(user, 1000, "%s", text);
+}
+
+static lh_status train_from(const char *name, const char *const *settings, char *note, lh_error *error)
+{
+    lh_recipe *recipe = recipe_with(settings);
+    lh_run_report report;
+    lh_run_options options = {.directory = in_folder(name), .note = remember_note, .user = note};
+    *error = (lh_error){0};
+    lh_status status = lh_run_train(recipe, &options, &report, error);
+    lh_recipe_free(recipe);
+    return status;
+}
+
+static void a_trained_model_gets_a_memory(void **state)
+{
+    (void)state;
+    lh_run_report report;
+    lh_error error;
+    char from[200], note[1000] = "";
+    const char *plain[] = {NO_MEMORY_KEYS, "data.batch=2", NULL};
+    train_to_the_end("plain", plain, &report);
+    (void)snprintf(from, sizeof from, "train.init_from=%s", in_folder("plain"));
+    /* a rate of zero shows what the run began with; the memory layer's gate is new, the wider MLP does not fit */
+    const char *with[] = {NO_MEMORY_KEYS,
+                          "memory.kind=memorizing",
+                          "memory.size=20",
+                          "memory.neighbours=3",
+                          "memory.gate=-4",
+                          "train.learning_rate=0",
+                          "train.steps=2",
+                          "model.hidden=40",
+                          from,
+                          NULL};
+    if (train_from("with", with, note, &error) != LH_OK) {
+        fail_msg("%s", error.message);
+    }
+    assert_non_null(strstr(note, "starts from "));
+    assert_non_null(strstr(note, "so they keep their own start: layers.0.memory.gate\n"));
+    assert_non_null(
+        strstr(note, "of another shape or type there, so they keep their own start: layers.0.hidden.up"));
+    lh_checkpoint *a, *b;
+    lh_safetensors *first = weights_of("plain", &a), *second = weights_of("with", &b);
+    int same = 0, other = 0;
+    for (size_t i = 0; i < lh_safetensors_count(second); i++) {
+        const lh_safetensors_tensor *t = lh_safetensors_at(second, i), *s = lh_safetensors_find(first, t->name);
+        if (strncmp(t->name, "layers.", 7) != 0 && strncmp(t->name, "embedding.", 10) != 0) {
+            continue;
+        }
+        if (strstr(t->name, "memory.gate")) {
+            assert_null(s);
+            assert_true(((const float *)t->data)[0] == -4.0f);
+        } else if (s && s->bytes == t->bytes) {
+            assert_memory_equal(s->data, t->data, s->bytes);
+            same++;
+        } else {
+            other++;
+        }
+    }
+    assert_true(same > 15);
+    assert_int_equal(other, 6); /* up, its bias and down of two layers */
+    lh_checkpoint_close(a);
+    lh_checkpoint_close(b);
+    char *log;
+    size_t size;
+    char path[200];
+    (void)snprintf(path, sizeof path, "%s/train.log", in_folder("with"));
+    assert_int_equal(lh_file_read(path, 0, &log, &size, &error), LH_OK);
+    assert_non_null(strstr(log, "starts from "));
+    lh_heap_free(log);
+    /* what the new run then learned is not overwritten when it goes on */
+    const char *longer[] = {NO_MEMORY_KEYS,
+                            "memory.kind=memorizing",
+                            "memory.size=20",
+                            "memory.neighbours=3",
+                            "memory.gate=-4",
+                            "train.learning_rate=0",
+                            "train.steps=4",
+                            "model.hidden=40",
+                            from,
+                            NULL};
+    note[0] = '\0';
+    assert_int_equal(train_from("with", longer, note, &error), LH_OK);
+    assert_int_equal(note[0], '\0');
+}
+
+static void nothing_to_start_from(void **state)
+{
+    (void)state;
+    lh_run_report report;
+    lh_error error;
+    char from[200], note[1000];
+    const char *missing[] = {"train.init_from=/nonexistent/run", NULL};
+    assert_int_equal(train_from("a", missing, note, &error), LH_E_IO);
+    assert_non_null(strstr(error.message, "/nonexistent/run"));
+    assert_false(lh_file_exists(in_folder("a"))); /* nothing was begun */
+    const char *narrow[] = {"model.width=8", "train.steps=2", NULL};
+    train_to_the_end("narrow", narrow, &report);
+    (void)snprintf(from, sizeof from, "train.init_from=%s", in_folder("narrow"));
+    const char *wide[] = {from, "model.output_bias=false", "model.hidden=40", NULL};
+    assert_int_equal(train_from("b", wide, note, &error), LH_E_FORMAT);
+    assert_non_null(strstr(error.message, "no tensor has the name and shape"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +574,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_told, prepare, clean_up),
         cmocka_unit_test_setup_teardown(steps_and_their_logs_take_no_memory, prepare, clean_up),
         cmocka_unit_test_setup_teardown(broken_numbers_stop_the_run, prepare, clean_up),
+        cmocka_unit_test_setup_teardown(a_trained_model_gets_a_memory, prepare, clean_up),
+        cmocka_unit_test_setup_teardown(nothing_to_start_from, prepare, clean_up),
         cmocka_unit_test(losses_have_units),
     };
     return cmocka_run_group_tests_name("train_run", tests, NULL, NULL);

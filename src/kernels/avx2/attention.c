@@ -13,15 +13,22 @@
 
 #include "kernels/attention_tile.h"
 
+#include "kernels/attention_stored.h"
+
 #include "kernels/attention_forward.h"
 
 #include "kernels/attention_rows.h"
 
+#include "kernels/attention_listed.h"
+
 #include "kernels/attention_backward.h"
+
+#include "kernels/attention_nearest.h"
 
 #include "kernels/attention_dispatch.h"
 
 void lh_register_attention_avx2(lh_kernel_table *table)
 {
     register_attention(table, LH_CPU_AVX2);
+    register_nearest(table, LH_CPU_AVX2);
 }

@@ -66,9 +66,37 @@ static inline vector v_max(vector a, vector b)
     return _mm256_max_ps(a, b);
 }
 
+/* Bit l is set where lane l of a is greater; not where either is NaN. */
+static inline uint32_t v_greater(vector a, vector b)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+
+/* yes where a is greater than b, else no */
+static inline vector v_where_greater(vector a, vector b, vector yes, vector no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+
 static inline bool v_all_equal(vector a, vector b)
 {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) == 0xff;
+}
+
+/* LANES numbers of the short types */
+static inline vector v_load_f16(const uint16_t *x)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+
+static inline void v_store_f16(uint16_t *x, vector value)
+{
+    _mm_storeu_si128((__m128i *)(void *)x, _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline vector v_load_i8(const int8_t *x)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x)));
 }
 
 static inline float v_sum(vector x)

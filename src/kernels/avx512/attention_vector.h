@@ -64,9 +64,35 @@ static inline vector v_max(vector a, vector b)
     return _mm512_max_ps(a, b);
 }
 
+static inline uint32_t v_greater(vector a, vector b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+static inline vector v_where_greater(vector a, vector b, vector yes, vector no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+
 static inline bool v_all_equal(vector a, vector b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) == 0xffff;
+}
+
+static inline vector v_load_f16(const uint16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
+
+static inline void v_store_f16(uint16_t *x, vector value)
+{
+    _mm256_storeu_si256((__m256i *)(void *)x,
+                        _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline vector v_load_i8(const int8_t *x)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)x)));
 }
 
 static inline float v_sum(vector x)

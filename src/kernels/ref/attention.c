@@ -2,6 +2,7 @@
  * rows per thread. */
 #include "kernels/attention_common.h"
 #include "kernels/attention_register.h"
+#include "kernels/ring.h"
 
 #include <math.h>
 #include <omp.h>
@@ -14,6 +15,12 @@ static bool scratch_for_all(lh_exec *exec, size_t bytes)
         }
     }
     return true;
+}
+
+/* Are keys and values lists of rows in a 16-bit or 8-bit type? */
+static bool stored_short(const lh_attention_source *source)
+{
+    return source->layout == LH_KEYS_GATHERED && (source->stored == LH_F16 || source->stored == LH_I8);
 }
 
 #define REAL float

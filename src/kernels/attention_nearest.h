@@ -1,0 +1,559 @@
+/* The k rows of a ring with the largest inner products, in tiles. A template: include it after attention_stored.h.
+ *
+ * Queries lie in panels, one in each lane; rows of the ring are read as they are. A block of BLOCK_ROWS rows times
+ * a panel is summed in registers and compared with each query's k-th best product so far. Almost always none is
+ * greater, so that the products are never written anywhere; the few that are go into the query's heap. With few
+ * queries, channels are the lanes and the ring is read at the speed of memory.
+ *
+ * Rows are visited from the oldest on and a product has to be greater to displace another, so equal ones stay in
+ * order of age. The sum of a product has one order, whatever the tile, and the best k of all parts are the best k
+ * of the whole: results depend on nothing but the arguments. */
+#ifndef LH_KERNELS_ATTENTION_NEAREST_H
+#define LH_KERNELS_ATTENTION_NEAREST_H
+
+#define NEAREST_PANELS (256 / PANEL)
+#define NEAREST_QUERIES 256 /* of a unit of work at most */
+#define NEAREST_ROWS 128    /* rows of the ring that all panels of a unit visit before the next ones */
+#define NEAREST_FEW 8       /* queries up to which channels are the lanes */
+#define NEAREST_AHEAD 2     /* vectors of rows that memory is asked for in advance */
+#define NEAREST_PIECE 4096  /* rows that are worth a task of their own */
+
+typedef struct candidate {
+    float score;
+    int32_t age; /* rows since the oldest one searched */
+} candidate;
+
+/* One unit of work: queries of one lane and key head against a stretch of rows. */
+typedef struct nearest_work {
+    const lh_nearest_args *args;
+    int64_t b, kv_head, h, first, live; /* of the queries, in the order of nearest_query */
+    bool few;
+    int64_t oldest, count; /* rows of the lane that are visible */
+    float *queries;        /* [panels][width][PANEL], or, for few queries, [queries][padded(width)] */
+    float *threshold;      /* [queries]: the k-th best product so far */
+    candidate *heap;       /* [queries][k], the worst on top */
+    float *rows;           /* [NEAREST_ROWS][width]: rows of a short type */
+    float *products;       /* [BLOCK_ROWS][PANEL] */
+    float *bucket_score;   /* [panels][buckets][PANEL] */
+    float *bucket_age;     /* the same: the ages' bits */
+} nearest_work;
+
+/* ---- the best so far -------------------------------------------------------------------------------------------
+ */
+
+static bool ranks_below(candidate a, candidate b)
+{
+    return a.score < b.score || (a.score == b.score && a.age > b.age);
+}
+
+/* Puts a better candidate in the place of the worst. */
+static void replace_worst(candidate *heap, int64_t k, candidate fresh)
+{
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < k; at = child) {
+        child += child + 1 < k && ranks_below(heap[child + 1], heap[child]);
+        if (!ranks_below(heap[child], fresh)) {
+            break;
+        }
+        heap[at] = heap[child];
+    }
+    heap[at] = fresh;
+}
+
+static void take_candidate(nearest_work *work, int64_t query, float score, int64_t age)
+{
+    candidate *heap = work->heap + query * work->args->k;
+    replace_worst(heap, work->args->k, (candidate){score, (int32_t)age});
+    work->threshold[query] = heap[0].score;
+}
+
+static void clear_heap(candidate *heap, int64_t k)
+{
+    for (int64_t n = 0; n < k; n++) {
+        heap[n] = (candidate){-INFINITY, -1};
+    }
+}
+
+/* Best first: the worst moves to the end of what is left of the heap. */
+static void sort_heap(candidate *heap, int64_t k)
+{
+    for (int64_t n = k - 1; n > 0; n--) {
+        candidate worst = heap[0], last = heap[n];
+        replace_worst(heap, n, last);
+        heap[n] = worst;
+    }
+}
+
+/* ---- many queries ----------------------------------------------------------------------------------------------
+ */
+
+/* Products of `rows` rows with a panel, taken where one is greater than its query's threshold. */
+static __attribute__((noinline)) void take_products(nearest_work *work, int64_t panel, int64_t age, int64_t rows)
+{
+    float *threshold = work->threshold + panel * PANEL;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+            const float *product = work->products + r * PANEL + lane;
+            uint32_t hits = v_greater(v_load(product), v_load(threshold + lane));
+            for (; hits; hits &= hits - 1) {
+                int bit = __builtin_ctz(hits);
+                take_candidate(work, panel * PANEL + lane + bit, product[bit], age + r);
+            }
+        }
+    }
+}
+
+/* Row r of a block may be the best of its bucket. */
+static __attribute__((noinline)) void take_buckets(nearest_work *work, int64_t panel, int64_t age, int64_t slot,
+                                                   int64_t rows)
+{
+    int64_t buckets = work->args->buckets, bucket = slot % buckets;
+    for (int64_t r = 0; r < rows; r++) {
+        float *score = work->bucket_score + (panel * buckets + bucket) * PANEL;
+        float *ages = work->bucket_age + (panel * buckets + bucket) * PANEL;
+        union {
+            int32_t number;
+            float bits;
+        } this_age = {(int32_t)(age + r)};
+        for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+            vector product = v_load(work->products + r * PANEL + lane), best = v_load(score + lane);
+            v_store(ages + lane, v_where_greater(product, best, v_set(this_age.bits), v_load(ages + lane)));
+            v_store(score + lane, v_where_greater(product, best, product, best));
+        }
+        bucket = bucket + 1 == buckets ? 0 : bucket + 1;
+    }
+}
+
+/* rows <= BLOCK_ROWS is a constant where this is inlined. */
+static ALWAYS_INLINE void nearest_block(const int rows, nearest_work *work, int64_t panel, int64_t age,
+                                        int64_t slot, const float *restrict k, int64_t ldk)
+{
+    int64_t width = work->args->width;
+    const float *restrict q = work->queries + panel * width * PANEL;
+    vector sum[BLOCK_ROWS][2];
+    UNROLL_ALL
+    for (int r = 0; r < rows; r++) {
+        sum[r][0] = sum[r][1] = v_zero();
+    }
+    UNROLL_DEPTH
+    for (int64_t c = 0; c < width; c++) {
+        vector line[2] = {v_load(q + c * PANEL), v_load(q + c * PANEL + LANES)};
+        UNROLL_ALL
+        for (int r = 0; r < rows; r++) {
+            vector element = v_set(k[r * ldk + c]);
+            sum[r][0] = v_fma(element, line[0], sum[r][0]);
+            sum[r][1] = v_fma(element, line[1], sum[r][1]);
+        }
+    }
+    if (work->args->buckets == 0) {
+        vector low = v_load(work->threshold + panel * PANEL),
+               high = v_load(work->threshold + panel * PANEL + LANES);
+        uint32_t hits = 0;
+        UNROLL_ALL
+        for (int r = 0; r < rows; r++) {
+            hits |= v_greater(sum[r][0], low) | v_greater(sum[r][1], high);
+        }
+        if (!hits) {
+            return;
+        }
+    }
+    UNROLL_ALL
+    for (int r = 0; r < rows; r++) {
+        v_store(work->products + r * PANEL, sum[r][0]);
+        v_store(work->products + r * PANEL + LANES, sum[r][1]);
+    }
+    if (work->args->buckets == 0) {
+        take_products(work, panel, age, rows);
+    } else {
+        take_buckets(work, panel, age, slot, rows);
+    }
+}
+
+static void nearest_panel(nearest_work *work, int64_t panel, int64_t age, int64_t slot, const float *k, int64_t ldk,
+                          int64_t count)
+{
+    int64_t r = 0;
+    for (; r + BLOCK_ROWS <= count; r += BLOCK_ROWS) {
+        nearest_block(BLOCK_ROWS, work, panel, age + r, slot + r, k + r * ldk, ldk);
+    }
+    for (; r < count; r++) {
+        nearest_block(1, work, panel, age + r, slot + r, k + r * ldk, ldk);
+    }
+}
+
+/* The stretch of rows that begins with `age` and lies in one piece of the ring. */
+static int64_t stretch(const nearest_work *work, int64_t age, int64_t end, int64_t most, int64_t *slot)
+{
+    int64_t capacity = work->args->keys.capacity;
+    *slot = (work->oldest + age) % capacity;
+    return lh_attention_min(most, lh_attention_min(end - age, capacity - *slot));
+}
+
+static const char *ring_row(const nearest_work *work, int64_t slot)
+{
+    const lh_ring *ring = &work->args->keys;
+    return lh_stored_row(&ring->rows, lh_stored_size(ring->stored, sizeof(float)), work->b, work->kv_head, slot);
+}
+
+static const float *ring_scale(const nearest_work *work, int64_t slot)
+{
+    const lh_ring *ring = &work->args->keys;
+    return ring->scale + (work->b * work->args->kv_heads + work->kv_head) * ring->slots + slot;
+}
+
+/* Rows begin .. end - 1, counted by age, for all panels. */
+static void nearest_scan_panels(nearest_work *work, int64_t begin, int64_t end)
+{
+    const lh_nearest_args *args = work->args;
+    const lh_ring *ring = &args->keys;
+    int64_t panels = (work->live + PANEL - 1) / PANEL, width = args->width;
+    for (int64_t age = begin, slot, count; age < end; age += count) {
+        count = stretch(work, age, end, NEAREST_ROWS, &slot);
+        const float *rows = (const float *)(const void *)ring_row(work, slot);
+        int64_t stride = ring->rows.row;
+        if (is_short(ring->stored)) {
+            for (int64_t r = 0; r < count; r++) {
+                row_to_floats(ring->stored, ring_row(work, slot + r), width,
+                              ring->stored == LH_I8 ? *ring_scale(work, slot + r) : 1, work->rows + r * width);
+            }
+            rows = work->rows;
+            stride = width;
+        }
+        for (int64_t panel = 0; panel < panels; panel++) {
+            nearest_panel(work, panel, age, slot, rows, stride, count);
+        }
+    }
+}
+
+/* The winners of all buckets, oldest first among equals whatever their bucket: the heap sees to it. */
+static void take_winners(nearest_work *work, int64_t query)
+{
+    int64_t k = work->args->k, buckets = work->args->buckets, panel = query / PANEL, lane = query % PANEL;
+    candidate *heap = work->heap + query * k;
+    for (int64_t bucket = 0; bucket < buckets; bucket++) {
+        int64_t at = (panel * buckets + bucket) * PANEL + lane;
+        candidate winner = {.score = work->bucket_score[at]};
+        __builtin_memcpy(&winner.age, work->bucket_age + at, sizeof winner.age);
+        if (winner.score > -INFINITY && ranks_below(heap[0], winner)) {
+            replace_worst(heap, k, winner);
+        }
+    }
+}
+
+/* ---- few queries -----------------------------------------------------------------------------------------------
+ */
+
+/* x . row for LANES rows that follow each other; x has zeros behind `width`. `stored` is a constant. */
+static ALWAYS_INLINE vector stored_dots(const lh_dtype stored, const float *x, const char *rows, int64_t stride,
+                                        int64_t width)
+{
+    vector sum[LANES];
+    UNROLL_ALL
+    for (int u = 0; u < LANES; u++) {
+        sum[u] = v_zero();
+    }
+    int64_t c = 0;
+    for (; c + LANES <= width; c += LANES) {
+        vector part = v_load(x + c);
+        UNROLL_ALL
+        for (int u = 0; u < LANES; u++) {
+            sum[u] = v_fma(part, stored_load(stored, rows + u * stride, c), sum[u]);
+        }
+    }
+    if (c < width) {
+        vector part = v_load(x + c);
+        UNROLL_ALL
+        for (int u = 0; u < LANES; u++) {
+            sum[u] = v_fma(part, stored_load_first(stored, rows + u * stride, c, width - c), sum[u]);
+        }
+    }
+    return v_sums(sum);
+}
+
+/* Rows begin .. end - 1, counted by age, for a handful of queries. */
+static ALWAYS_INLINE void nearest_scan_rows(const lh_dtype stored, nearest_work *work, int64_t begin, int64_t end)
+{
+    const lh_nearest_args *args = work->args;
+    int64_t width = args->width, full = padded(width);
+    int64_t stride = args->keys.rows.row * lh_stored_size(stored, sizeof(float));
+    for (int64_t age = begin, slot, count; age < end; age += count) {
+        count = stretch(work, age, end, LANES, &slot);
+        const char *rows = ring_row(work, slot), *ahead = rows + NEAREST_AHEAD * LANES * stride;
+        if (slot + (NEAREST_AHEAD + 1) * LANES <= args->keys.capacity) {
+            for (int64_t at = 0; at < LANES * stride; at += 64) {
+                __builtin_prefetch(ahead + at, 0, 2);
+            }
+        }
+        for (int64_t query = 0; query < work->live; query++) {
+            float product[LANES];
+            const float *x = work->queries + query * full;
+            if (count == LANES) {
+                vector dots = stored_dots(stored, x, rows, stride, width);
+                if (stored == LH_I8) {
+                    dots = v_multiply(dots, v_load(ring_scale(work, slot)));
+                }
+                v_store(product, dots);
+            } else {
+                for (int64_t u = 0; u < count; u++) { /* the same sums for one row at a time */
+                    float dot[LANES];
+                    v_store(dot, stored_dots(stored, x, rows + u * stride, 0, width));
+                    product[u] = dot[0] * (stored == LH_I8 ? *ring_scale(work, slot + u) : 1);
+                }
+                for (int64_t u = count; u < LANES; u++) {
+                    product[u] = -INFINITY;
+                }
+            }
+            uint32_t hits = v_greater(v_load(product), v_set(work->threshold[query]));
+            for (; hits; hits &= hits - 1) {
+                int u = __builtin_ctz(hits);
+                if (product[u] > work->threshold[query]) {
+                    take_candidate(work, query, product[u], age + u);
+                }
+            }
+        }
+    }
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------------------
+ */
+
+/* How the call is cut. */
+typedef struct nearest_plan {
+    const lh_nearest_args *args;
+    bool few;
+    int64_t group, blocks;          /* query heads in a unit; blocks of queries of a head */
+    int64_t units, pieces, queries; /* queries of a unit at most */
+    candidate *partial;             /* [units][pieces][queries][k], if pieces > 1 */
+} nearest_plan;
+
+static nearest_plan plan_nearest(const lh_exec *exec, const lh_nearest_args *args)
+{
+    nearest_plan plan = {.args = args, .group = args->heads / args->kv_heads, .pieces = 1};
+    plan.few = plan.group * args->q_len <= NEAREST_FEW && args->buckets == 0;
+    plan.queries = plan.few ? plan.group * args->q_len : lh_attention_min(args->q_len, NEAREST_QUERIES);
+    plan.blocks = plan.few ? 1 : (args->q_len + NEAREST_QUERIES - 1) / NEAREST_QUERIES;
+    plan.group = plan.few ? plan.group : 1;
+    plan.units = args->batch * (args->heads / plan.group) * plan.blocks;
+    int64_t most = 0;
+    for (int64_t b = 0; b < args->batch; b++) {
+        int64_t oldest, count;
+        lh_nearest_range(args, b, &oldest, &count);
+        most = lh_attention_max(most, count);
+    }
+    if (exec->threads > 1 && args->buckets == 0 && plan.units < 4 * exec->threads) {
+        plan.pieces = (4 * exec->threads + plan.units - 1) / plan.units;
+        plan.pieces = lh_attention_max(1, lh_attention_min(plan.pieces, most / NEAREST_PIECE));
+    }
+    return plan;
+}
+
+static size_t nearest_parts(nearest_work *work, const nearest_plan *plan, char *memory)
+{
+    const lh_nearest_args *args = plan->args;
+    parts p = {.start = memory};
+    int64_t lanes = NEAREST_PANELS * PANEL, cells = args->buckets * lanes;
+    *work = (nearest_work){.args = args, .few = plan->few};
+    work->queries = take_floats(&p, plan->few ? NEAREST_FEW * padded(args->width) : lanes * args->width);
+    work->threshold = take_floats(&p, lanes);
+    work->heap = take(&p, (size_t)(plan->queries * args->k) * sizeof *work->heap);
+    work->rows = is_short(args->keys.stored) && !plan->few ? take_floats(&p, NEAREST_ROWS * args->width) : NULL;
+    work->products = take_floats(&p, BLOCK_ROWS * PANEL);
+    work->bucket_score = cells ? take_floats(&p, cells) : NULL;
+    work->bucket_age = cells ? take_floats(&p, cells) : NULL;
+    return p.used;
+}
+
+/* Where query number `query` of the unit stands. */
+static void nearest_query(const nearest_work *work, int64_t query, int64_t *h, int64_t *i)
+{
+    int64_t q_len = work->args->q_len;
+    *h = work->few ? work->h + query / q_len : work->h;
+    *i = work->few ? query % q_len : work->first + query;
+}
+
+static void nearest_start(nearest_work *work, const nearest_plan *plan, int64_t unit)
+{
+    const lh_nearest_args *args = work->args;
+    int64_t heads = args->heads / plan->group, width = args->width, k = args->k;
+    work->b = unit / plan->blocks / heads;
+    work->h = unit / plan->blocks % heads * plan->group;
+    work->kv_head = work->h / (args->heads / args->kv_heads);
+    work->first = unit % plan->blocks * NEAREST_QUERIES;
+    work->live = plan->few ? plan->queries : lh_attention_min(NEAREST_QUERIES, args->q_len - work->first);
+    lh_nearest_range(args, work->b, &work->oldest, &work->count);
+    for (int64_t query = 0; query < work->live; query++) {
+        clear_heap(work->heap + query * k, k);
+        work->threshold[query] = -INFINITY;
+    }
+    if (work->few) {
+        for (int64_t query = 0, h, i; query < work->live; query++) {
+            nearest_query(work, query, &h, &i);
+            copy_rows(lane_row(&args->q, work->b, h, i), 0, 1, width, 1, NULL,
+                      work->queries + query * padded(width), padded(width));
+        }
+        return;
+    }
+    int64_t panels = (work->live + PANEL - 1) / PANEL;
+    for (int64_t query = work->live; query < panels * PANEL; query++) {
+        work->threshold[query] = INFINITY; /* nothing is greater */
+    }
+    for (int64_t panel = 0; panel < panels; panel++) {
+        turn_in(lane_row(&args->q, work->b, work->h, work->first + panel * PANEL), args->q.row,
+                work->live - panel * PANEL, width, 1, NULL, work->queries + panel * width * PANEL);
+    }
+    for (int64_t cell = 0; cell < panels * args->buckets * PANEL; cell++) {
+        work->bucket_score[cell] = -INFINITY;
+    }
+}
+
+static void nearest_scan(nearest_work *work, int64_t begin, int64_t end)
+{
+    if (!work->few) {
+        nearest_scan_panels(work, begin, end);
+        return;
+    }
+    switch (work->args->keys.stored) {
+    case LH_F16: nearest_scan_rows(LH_F16, work, begin, end); break;
+    case LH_I8: nearest_scan_rows(LH_I8, work, begin, end); break;
+    default: nearest_scan_rows(LH_F32, work, begin, end); break;
+    }
+}
+
+/* Stores what a query's heap holds. */
+static void nearest_store(const nearest_work *work, int64_t query, candidate *heap)
+{
+    const lh_nearest_args *args = work->args;
+    int64_t h, i;
+    nearest_query(work, query, &h, &i);
+    int64_t to = ((work->b * args->heads + h) * args->q_len + i) * args->k;
+    sort_heap(heap, args->k);
+    for (int64_t n = 0; n < args->k; n++) {
+        bool some = heap[n].age >= 0;
+        args->index[to + n] = some ? (int32_t)((work->oldest + heap[n].age) % args->keys.capacity) : args->missing;
+        if (args->score) {
+            ((float *)args->score)[to + n] = heap[n].score;
+        }
+    }
+}
+
+static void nearest_task(nearest_work *work, const nearest_plan *plan, int64_t unit, int64_t piece)
+{
+    int64_t k = work->args->k;
+    nearest_start(work, plan, unit);
+    nearest_scan(work, work->count * piece / plan->pieces, work->count * (piece + 1) / plan->pieces);
+    for (int64_t query = 0; query < work->live; query++) {
+        if (work->args->buckets > 0) {
+            take_winners(work, query);
+        }
+        if (plan->pieces == 1) {
+            nearest_store(work, query, work->heap + query * k);
+        } else {
+            int64_t to = ((unit * plan->pieces + piece) * plan->queries + query) * k;
+            __builtin_memcpy(plan->partial + to, work->heap + query * k, (size_t)k * sizeof *work->heap);
+        }
+    }
+}
+
+/* The best of all pieces, for one query. */
+static void nearest_join(nearest_work *work, const nearest_plan *plan, int64_t unit, int64_t query)
+{
+    int64_t k = work->args->k, step = plan->queries * k;
+    candidate *heap = plan->partial + unit * plan->pieces * step + query * k;
+    for (int64_t piece = 1; piece < plan->pieces; piece++) {
+        for (int64_t n = 0; n < k; n++) {
+            candidate other = heap[piece * step + n];
+            if (other.age >= 0 && ranks_below(heap[0], other)) {
+                replace_worst(heap, k, other);
+            }
+        }
+    }
+    nearest_store(work, query, heap);
+}
+
+static void nearest(lh_exec *exec, const void *arguments)
+{
+    const lh_nearest_args *args = arguments;
+    if (args->batch <= 0 || args->heads <= 0 || args->q_len <= 0 || args->k <= 0) {
+        return;
+    }
+    nearest_work sized;
+    nearest_plan plan = plan_nearest(exec, args);
+    size_t own = nearest_parts(&sized, &plan, NULL);
+    parts p = {0};
+    take(&p, plan.pieces > 1 ? (size_t)(plan.units * plan.pieces * plan.queries * args->k) * sizeof(candidate) : 0);
+    for (int thread = 0; thread < exec->threads; thread++) {
+        if (!lh_scratch(exec, thread, own + (thread == 0 ? p.used : 0))) {
+            return;
+        }
+    }
+    plan.partial = exec->scratch[0].data;
+    int64_t tasks = plan.units * plan.pieces;
+#pragma omp parallel num_threads(tasks > 1 ? exec->threads : 1)
+    {
+        nearest_work work;
+        int thread = omp_get_thread_num();
+        nearest_parts(&work, &plan, (char *)exec->scratch[thread].data + (thread == 0 ? p.used : 0));
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t task = 0; task < tasks; task++) {
+            nearest_task(&work, &plan, task / plan.pieces, task % plan.pieces);
+        }
+        if (plan.pieces > 1) {
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t unit = 0; unit < plan.units; unit++) {
+                nearest_start(&work, &plan, unit);
+                for (int64_t query = 0; query < work.live; query++) {
+                    nearest_join(&work, &plan, unit, query);
+                }
+            }
+        }
+    }
+}
+
+/* ---- appending -------------------------------------------------------------------------------------------------
+ */
+
+static void append_row(const float *x, int64_t width, lh_dtype stored, char *y, float *scale)
+{
+    if (stored == LH_I8) {
+        lh_store_i8(x, width, (int8_t *)y, scale);
+        return;
+    }
+    if (stored != LH_F16) {
+        __builtin_memcpy(y, x, (size_t)width * sizeof *x);
+        return;
+    }
+    uint16_t *to = (uint16_t *)(void *)y;
+    int64_t c = 0;
+    for (; c + LANES <= width; c += LANES) {
+        v_store_f16(to + c, v_load(x + c));
+    }
+    uint16_t rest[LANES];
+    v_store_f16(rest, v_load_first(x + c, width - c));
+    __builtin_memcpy(to + c, rest, (size_t)(width - c) * sizeof *to);
+}
+
+static void ring_append(lh_exec *exec, const void *arguments)
+{
+    const lh_ring_append_args *args = arguments;
+    const lh_ring *ring = &args->ring;
+    int64_t rows = args->batch * args->heads * args->count;
+#pragma omp parallel for schedule(static) num_threads(lh_kernel_threads(exec, rows * args->width))
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t n = row % args->count, h = row / args->count % args->heads, b = row / args->count / args->heads;
+        int64_t slot = (args->written[b] + n) % ring->capacity;
+        append_row(lane_row(&args->x, b, h, n), args->width, ring->stored,
+                   lh_stored_row(&ring->rows, lh_stored_size(ring->stored, sizeof(float)), b, h, slot),
+                   ring->stored == LH_I8 ? ring->scale + (b * args->heads + h) * ring->slots + slot : NULL);
+    }
+    for (int64_t b = 0; args->written_after && b < args->batch; b++) {
+        args->written_after[b] = args->written[b] + (int32_t)args->count;
+    }
+}
+
+static void register_nearest(lh_kernel_table *table, lh_cpu_level level)
+{
+    LH_SET_F32(table, NEAREST, nearest, level);
+    LH_SET_F32(table, RING_APPEND, ring_append, level);
+}
+
+#endif
