@@ -37,7 +37,7 @@ static const lh_recipe_key keys[] = {
     {"memory", "combine", LH_RECIPE_CHOICE, "gate", 0, 0, "gate|add|stop-forward", CONDITION,
      "how retrieved and local attention become one: a learned gate per head, their sum, or the retrieved one with "
      "the gradient going to both"},
-    {"memory", "gate", LH_RECIPE_REAL, "0", -100, 100, NULL, CONDITION " memory.combine=gate",
+    {"memory", "gate_start", LH_RECIPE_REAL, "0", -100, 100, NULL, CONDITION " memory.combine=gate",
      "start of the gates before the sigmoid; negative when a memory is given to a trained model"},
     {"memory", "local_bias", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, CONDITION,
      "position biases in the local attention of memory layers"},
@@ -125,7 +125,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     o->whole = o->stored == LH_F32;
     o->fewer = (few_mode)choice(recipe, "memory.fewer", modes);
     o->combine = (combination)choice(recipe, "memory.combine", combinations);
-    o->gate = lh_recipe_real(recipe, "memory.gate");
+    o->gate = lh_recipe_real(recipe, "memory.gate_start");
     o->local_bias = lh_recipe_boolean(recipe, "memory.local_bias");
     o->cache = lh_recipe_boolean(recipe, "memory.cache");
     o->rotary = strcmp(lh_recipe_string(recipe, "model.positions"), "rotary") == 0;
