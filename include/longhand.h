@@ -31,7 +31,7 @@
  * bit is ln 2 nats. Arrays with several lanes hold one row per lane. Texts are bytes, UTF-8 by custom; paths are as
  * the operating system has them.
  *
- * Versions: structs that cross the border begin with `size`, which the caller sets to sizeof of the struct as he
+ * Versions: structs that cross the border begin with `size`, which the caller sets to sizeof of the struct as it
  * was compiled with it. Fields are only ever added at the end; in options, zero in a field means the usual. A
  * program that was compiled for an older library goes on working with a newer one of the same major version. */
 #ifndef LONGHAND_H
@@ -189,7 +189,7 @@ LH_API void longhand_session_free(longhand_session *session);
 
 /* Reads tokens [lanes, count]. logits (may be NULL) receives [lanes, vocabulary]: the scores of what follows the
  * last token, before softmax (for an adaptive softmax, log-probabilities). A token outside the vocabulary is
- * LH_E_ARGUMENT, and nothing is read. */
+ * LH_E_ARGUMENT, and nothing is read. Where memory gives out in the middle, the position tells how much was. */
 LH_API lh_status longhand_session_feed(longhand_session *session, const int32_t *tokens, int64_t count,
                                        float *logits, lh_error *error);
 
@@ -220,8 +220,9 @@ LH_API lh_status longhand_session_set_overlap(longhand_session *session, int64_t
 
 /* Of a NULL session: -1. */
 LH_API int64_t longhand_session_lanes(const longhand_session *session);
-LH_API int64_t longhand_session_position(const longhand_session *session);    /* tokens read since the last reset */
-LH_API int64_t longhand_session_state_bytes(const longhand_session *session); /* of one lane */
+LH_API int64_t longhand_session_position(const longhand_session *session); /* tokens read since the last reset */
+/* Of one lane, the running segment included. It does not grow with the position. */
+LH_API int64_t longhand_session_state_bytes(const longhand_session *session);
 
 /* ---- generation ---- */
 

@@ -46,7 +46,7 @@ int32_t longhand_tokenizer_end(const longhand_tokenizer *tokenizer)
 
 const char *longhand_tokenizer_token(const longhand_tokenizer *tokenizer, int32_t id, size_t *size)
 {
-    size_t ignored;
+    size_t ignored = 0;
     size = size ? size : &ignored;
     *size = 0;
     return tokenizer ? (const char *)lh_tokenizer_token(tokenizer->tokenizer, id, size) : NULL;
