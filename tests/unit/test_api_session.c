@@ -377,6 +377,7 @@ static void generators_have_their_session_for_themselves(void **state)
     OK(longhand_generator_finish(g, NULL, &error));
     OK(longhand_session_feed(s, &token, 1, NULL, &error));
     OK(longhand_generator_next(h, &piece, &error));
+    REFUSED(LH_E_ARGUMENT, "generator", longhand_session_feed(s, &token, 1, NULL, &error));
     longhand_generator_free(h); /* without an end: what it drew last was not read */
     OK(longhand_session_feed(s, &token, 1, NULL, &error));
 
