@@ -213,9 +213,10 @@ LH_API lh_status longhand_session_rewind(longhand_session *session, lh_error *er
 LH_API lh_status longhand_session_save(const longhand_session *session, const char *path, lh_error *error);
 LH_API lh_status longhand_session_restore(longhand_session *session, const char *path, lh_error *error);
 
-/* A model without memory sees its own segment only. When reading fills that, the last `overlap` tokens are read
- * again at the start of the next one (default: half a segment; at most all but one; 0: none). Scoring never does
- * this, and models with memory need not. */
+/* A model without memory sees its own segment only, and one whose memory holds tokens (Perceiver AR) has its layers
+ * over the segment only. When reading fills that, the last `overlap` tokens are read again at the start of the next
+ * one (default: half a segment; at most all but one; 0: none). Scoring never does this, and other models need not.
+ */
 LH_API lh_status longhand_session_set_overlap(longhand_session *session, int64_t overlap, lh_error *error);
 
 /* Of a NULL session: -1. */
