@@ -126,6 +126,31 @@ static void setup(bench *b, int count, char **arguments)
     }
 }
 
+/* Stores that fill over a document count as full: of noise, so that a search has something to find. */
+static void fill_stores(lh_memory *memory)
+{
+    lh_error error = {0};
+    for (int i = 0; i < memory->state_count; i++) {
+        const lh_state_tensor *state = &memory->state[i];
+        int64_t n = lh_tensor_count(state->stored);
+        bool counter = state->class == LH_STATE_CARRIED && strstr(state->name, "store.count");
+        if (counter || (state->class == LH_STATE_STORE && state->stored->dtype == LH_F32)) {
+            lh_random random = lh_random_create(9, (uint64_t)i);
+            float *noise = lh_heap_alloc(sizeof *noise * (size_t)n);
+            int32_t *count = (int32_t *)(void *)noise;
+            for (int64_t j = 0; j < n; j++) {
+                if (counter) {
+                    count[j] = (int32_t)1 << 24;
+                } else {
+                    noise[j] = (float)(0.2 * (lh_random_uniform(&random) - 0.5));
+                }
+            }
+            check(lh_tensor_write(state->stored, noise, &error), &error);
+            lh_heap_free(noise);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     char *usual[] = {argv[0], "vanilla-small", "8", "3"};
@@ -140,6 +165,7 @@ int main(int argc, char **argv)
     bench b = {.lanes = atoll(argv[2])};
     int steps = atoi(argv[3]);
     setup(&b, argc - 1, argv + 1);
+    fill_stores(b.stream->memory);
     train_step(&b);
     train_step(&b); /* memories and the pool are warm */
     double *train = malloc(sizeof *train * (size_t)steps), *share = malloc(sizeof *share * (size_t)steps);
@@ -164,6 +190,7 @@ int main(int argc, char **argv)
     lh_stream *stream;
     lh_error error = {0};
     check(lh_stream_create(&stream, b.model, b.lanes, false, &error), &error);
+    fill_stores(stream->memory);
     for (int i = 0; i < steps; i++) {
         double start = lh_now();
         evaluate_step(&b, stream);

@@ -11,23 +11,35 @@
 #ifndef LH_KERNELS_ATTENTION_NEAREST_H
 #define LH_KERNELS_ATTENTION_NEAREST_H
 
-#define NEAREST_PANELS (256 / PANEL)
-#define NEAREST_QUERIES 256 /* of a unit of work at most */
-#define NEAREST_ROWS 128    /* rows of the ring that all panels of a unit visit before the next ones */
-#define NEAREST_FEW 8       /* queries up to which channels are the lanes */
-#define NEAREST_AHEAD 2     /* vectors of rows that memory is asked for in advance */
-#define NEAREST_PIECE 4096  /* rows that are worth a task of their own */
+#define NEAREST_QUERIES 256  /* of a unit of work at most */
+#define SCREENED_QUERIES 512 /* the same with 8-bit products in front */
+#define NEAREST_ROWS 128     /* rows of the ring that all panels of a unit visit before the next ones */
+#define NEAREST_FEW 8        /* queries up to which channels are the lanes */
+#define NEAREST_AHEAD 2      /* vectors of rows that memory is asked for in advance */
+#define NEAREST_PIECE 4096   /* rows that are worth a task of their own */
 
 typedef struct candidate {
     float score;
     int32_t age; /* rows since the oldest one searched */
 } candidate;
 
+/* What 8-bit products need (attention_screen.h). */
+typedef struct screen {
+    int64_t quads;                 /* width / 4, rounded up: four channels make one 32-bit lane */
+    uint8_t *queries;              /* [panels][quads][PANEL][4], 128 added */
+    float *plain;                  /* [queries][padded(width)]: as they are */
+    float *inverse, *norm, *slack; /* [queries]: 1 / factor, |q'|, what |k| is multiplied by in the bound */
+    int8_t *codes;                 /* [NEAREST_ROWS][quads][4] */
+    float *factor;                 /* [NEAREST_ROWS] */
+    int32_t *correction;           /* [NEAREST_ROWS]: -128 times the sum of the codes */
+    float *error, *length;         /* [NEAREST_ROWS / SCREEN_BLOCK]: greatest |dk| and |k| of each block */
+} screen;
+
 /* One unit of work: queries of one lane and key head against a stretch of rows. */
 typedef struct nearest_work {
     const lh_nearest_args *args;
     int64_t b, kv_head, h, first, live; /* of the queries, in the order of nearest_query */
-    bool few;
+    bool few, screened;
     int64_t oldest, count; /* rows of the lane that are visible */
     float *queries;        /* [panels][width][PANEL], or, for few queries, [queries][padded(width)] */
     float *threshold;      /* [queries]: the k-th best product so far */
@@ -36,6 +48,7 @@ typedef struct nearest_work {
     float *products;       /* [BLOCK_ROWS][PANEL] */
     float *bucket_score;   /* [panels][buckets][PANEL] */
     float *bucket_age;     /* the same: the ages' bits */
+    screen screen;
 } nearest_work;
 
 /* ---- the best so far -------------------------------------------------------------------------------------------
@@ -83,6 +96,13 @@ static void sort_heap(candidate *heap, int64_t k)
         heap[n] = worst;
     }
 }
+
+#if LANES == 16
+#define CAN_SCREEN 1
+#include "kernels/attention_screen.h"
+#else
+#define CAN_SCREEN 0
+#endif
 
 /* ---- many queries ----------------------------------------------------------------------------------------------
  */
@@ -219,6 +239,15 @@ static void nearest_scan_panels(nearest_work *work, int64_t begin, int64_t end)
             rows = work->rows;
             stride = width;
         }
+#if CAN_SCREEN
+        if (work->screened) {
+            screen_rows(&work->screen, rows, stride, width, count);
+            for (int64_t panel = 0; panel < panels; panel++) {
+                screen_panel(work, panel, age, rows, stride, count);
+            }
+            continue;
+        }
+#endif
         for (int64_t panel = 0; panel < panels; panel++) {
             nearest_panel(work, panel, age, slot, rows, stride, count);
         }
@@ -320,7 +349,8 @@ static ALWAYS_INLINE void nearest_scan_rows(const lh_dtype stored, nearest_work 
 /* How the call is cut. */
 typedef struct nearest_plan {
     const lh_nearest_args *args;
-    bool few;
+    bool few, screened;
+    int64_t most;                   /* queries of a unit, where there are as many */
     int64_t group, blocks;          /* query heads in a unit; blocks of queries of a head */
     int64_t units, pieces, queries; /* queries of a unit at most */
     candidate *partial;             /* [units][pieces][queries][k], if pieces > 1 */
@@ -329,17 +359,22 @@ typedef struct nearest_plan {
 static nearest_plan plan_nearest(const lh_exec *exec, const lh_nearest_args *args)
 {
     nearest_plan plan = {.args = args, .group = args->heads / args->kv_heads, .pieces = 1};
-    plan.few = plan.group * args->q_len <= NEAREST_FEW && args->buckets == 0;
-    plan.queries = plan.few ? plan.group * args->q_len : lh_attention_min(args->q_len, NEAREST_QUERIES);
-    plan.blocks = plan.few ? 1 : (args->q_len + NEAREST_QUERIES - 1) / NEAREST_QUERIES;
-    plan.group = plan.few ? plan.group : 1;
-    plan.units = args->batch * (args->heads / plan.group) * plan.blocks;
     int64_t most = 0;
     for (int64_t b = 0; b < args->batch; b++) {
         int64_t oldest, count;
         lh_nearest_range(args, b, &oldest, &count);
         most = lh_attention_max(most, count);
     }
+    plan.few = plan.group * args->q_len <= NEAREST_FEW && args->buckets == 0;
+#if CAN_SCREEN
+    plan.screened = can_screen() && !plan.few && args->buckets == 0 && most >= SCREEN_LEAST_ROWS &&
+                    args->width >= SCREEN_LEAST_WIDTH;
+#endif
+    plan.most = plan.screened ? SCREENED_QUERIES : NEAREST_QUERIES;
+    plan.queries = plan.few ? plan.group * args->q_len : lh_attention_min(args->q_len, plan.most);
+    plan.blocks = plan.few ? 1 : (args->q_len + plan.most - 1) / plan.most;
+    plan.group = plan.few ? plan.group : 1;
+    plan.units = args->batch * (args->heads / plan.group) * plan.blocks;
     if (exec->threads > 1 && args->buckets == 0 && plan.units < 4 * exec->threads) {
         plan.pieces = (4 * exec->threads + plan.units - 1) / plan.units;
         plan.pieces = lh_attention_max(1, lh_attention_min(plan.pieces, most / NEAREST_PIECE));
@@ -351,7 +386,7 @@ static size_t nearest_parts(nearest_work *work, const nearest_plan *plan, char *
 {
     const lh_nearest_args *args = plan->args;
     parts p = {.start = memory};
-    int64_t lanes = NEAREST_PANELS * PANEL, cells = args->buckets * lanes;
+    int64_t lanes = (plan->queries + PANEL - 1) / PANEL * PANEL, cells = args->buckets * lanes;
     *work = (nearest_work){.args = args, .few = plan->few};
     work->queries = take_floats(&p, plan->few ? NEAREST_FEW * padded(args->width) : lanes * args->width);
     work->threshold = take_floats(&p, lanes);
@@ -360,6 +395,11 @@ static size_t nearest_parts(nearest_work *work, const nearest_plan *plan, char *
     work->products = take_floats(&p, BLOCK_ROWS * PANEL);
     work->bucket_score = cells ? take_floats(&p, cells) : NULL;
     work->bucket_age = cells ? take_floats(&p, cells) : NULL;
+#if CAN_SCREEN
+    if (plan->screened) {
+        screen_parts(&work->screen, args->width, lanes, &p);
+    }
+#endif
     return p.used;
 }
 
@@ -378,8 +418,9 @@ static void nearest_start(nearest_work *work, const nearest_plan *plan, int64_t 
     work->b = unit / plan->blocks / heads;
     work->h = unit / plan->blocks % heads * plan->group;
     work->kv_head = work->h / (args->heads / args->kv_heads);
-    work->first = unit % plan->blocks * NEAREST_QUERIES;
-    work->live = plan->few ? plan->queries : lh_attention_min(NEAREST_QUERIES, args->q_len - work->first);
+    work->first = unit % plan->blocks * plan->most;
+    work->live = plan->few ? plan->queries : lh_attention_min(plan->most, args->q_len - work->first);
+    work->screened = plan->screened;
     lh_nearest_range(args, work->b, &work->oldest, &work->count);
     for (int64_t query = 0; query < work->live; query++) {
         clear_heap(work->heap + query * k, k);
@@ -397,6 +438,18 @@ static void nearest_start(nearest_work *work, const nearest_plan *plan, int64_t 
     for (int64_t query = work->live; query < panels * PANEL; query++) {
         work->threshold[query] = INFINITY; /* nothing is greater */
     }
+#if CAN_SCREEN
+    for (int64_t query = 0; query < work->live && work->screened; query++) {
+        const float *q = lane_row(&args->q, work->b, work->h, work->first + query);
+        work->screened = screen_query(&work->screen, q, width, query);
+    }
+    for (int64_t query = work->live; query < panels * PANEL && work->screened; query++) {
+        screen_no_query(&work->screen, query);
+    }
+    if (work->screened) {
+        return;
+    }
+#endif
     for (int64_t panel = 0; panel < panels; panel++) {
         turn_in(lane_row(&args->q, work->b, work->h, work->first + panel * PANEL), args->q.row,
                 work->live - panel * PANEL, width, 1, NULL, work->queries + panel * width * PANEL);
