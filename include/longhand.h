@@ -296,7 +296,8 @@ typedef struct longhand_evaluation_options {
     size_t size;
     const char *data;        /* a prepared data set, or text: a file, plain or compressed, or a folder of them */
     const char *split;       /* "train", "validation", "test"; NULL: test of what has splits, else all */
-    const char *protocol;    /* what is scored behind which context, docs/verbs/eval.md; NULL: "stream" */
+    const char *protocol;    /* what is scored behind which context, docs/verbs/eval.md; NULL: "stream",
+                                but "book" for the tasks of longhand data make */
     int64_t window, stride;  /* of the protocols that have them; 0: the protocol's usual */
     int64_t length;          /* trunc: how much of each document */
     int64_t lanes;           /* documents or windows side by side; 0: 1 for stream, else what is fast */
@@ -326,6 +327,7 @@ typedef struct longhand_evaluation {
     int64_t state_bytes; /* of one document */
     bool complete;       /* every token was scored exactly once */
     bool lossless;       /* every document's text comes back from its tokens */
+    double accuracy;     /* of answers, of data that says which tokens are (longhand data make); else NaN */
 } longhand_evaluation;
 
 /* Reads a text by a protocol. Set options->size and evaluation->size before. LH_E_INTERRUPTED after a stop. */
@@ -406,6 +408,7 @@ typedef struct longhand_training_report {
     double best;              /* lowest validation */
     int64_t best_step;        /* and the step of its checkpoint; -1: none */
     bool resumed, finished;
+    double accuracy; /* of answers, at the last evaluation of this call; NaN: the text has none */
 } longhand_training_report;
 
 /* Trains what the recipe says into a run directory, which keeps recipe, checkpoints and logs. If the directory

@@ -82,7 +82,8 @@ class Evaluation(Struct):
                 ("characters", ctypes.c_uint64), ("words", ctypes.c_uint64), ("nats_per_token", c_real),
                 ("bits_per_token", c_real), ("token_perplexity", c_real), ("bits_per_byte", c_real),
                 ("bits_per_character", c_real), ("word_perplexity", c_real), ("seconds", c_real),
-                ("state_bytes", c_int64), ("complete", ctypes.c_bool), ("lossless", ctypes.c_bool)]
+                ("state_bytes", c_int64), ("complete", ctypes.c_bool), ("lossless", ctypes.c_bool),
+                ("accuracy", c_real)]
 
 
 class Preset(Struct):
@@ -104,7 +105,7 @@ class TrainingReport(Struct):
     _fields_ = [("size", c_size), ("step", c_int64), ("tokens", c_int64), ("parameters", c_int64),
                 ("seconds", c_real), ("tokens_per_second", c_real), ("unit", c_text), ("loss", c_real),
                 ("validation", c_real), ("best", c_real), ("best_step", c_int64), ("resumed", ctypes.c_bool),
-                ("finished", ctypes.c_bool)]
+                ("finished", ctypes.c_bool), ("accuracy", c_real)]
 
 
 # Functions that return an lh_status and take an lh_error last, without it.

@@ -77,7 +77,8 @@ static longhand_evaluation sum_up(const lh_evaluation *e, const lh_eval_corpus *
                                  .seconds = e->seconds,
                                  .state_bytes = e->state_bytes,
                                  .complete = f.complete,
-                                 .lossless = corpus->lossless};
+                                 .lossless = corpus->lossless,
+                                 .accuracy = f.accuracy};
 }
 
 static lh_status evaluate(const longhand_model *model, longhand_evaluation_options *o, const lh_protocol *protocol,
@@ -120,6 +121,9 @@ lh_status longhand_evaluate(longhand_model *model, const longhand_evaluation_opt
     }
     LH_TRY(choose_protocol(&protocol, &o, error));
     lh_status status = open_corpus(&corpus, model, &o, &protocol, error);
+    if (status == LH_OK && !o.protocol) {
+        protocol.kind = lh_eval_usual_protocol(corpus);
+    }
     if (status == LH_OK) {
         status = evaluate(model, &o, &protocol, corpus, &found, error);
     }

@@ -44,7 +44,8 @@ static longhand_training_report public_report(const lh_run_report *r)
                                       .best = r->best,
                                       .best_step = r->best_step,
                                       .resumed = r->resumed,
-                                      .finished = r->finished};
+                                      .finished = r->finished,
+                                      .accuracy = r->accuracy};
 }
 
 static lh_status train(lh_recipe *recipe, const char *directory, longhand_training_options *o,

@@ -14,6 +14,7 @@ static const lh_option options[] = {
     {"test", 0, LH_OPTION_INTEGER, "N", NULL, "Rows of the test split (default: as many)", NULL},
     {"seed", 's', LH_OPTION_INTEGER, "N", "1", "Another seed gives other rows; the same seed the same ones", NULL},
     {"list", 0, LH_OPTION_FLAG, NULL, NULL, "List the tasks and their options instead", NULL},
+    {"show", 0, LH_OPTION_INTEGER, "N", "0", "Print N rows of training instead, answers in brackets", NULL},
     {"force", 'f', LH_OPTION_FLAG, NULL, NULL, "Replace another data set in the folder", NULL},
     {0},
 };
@@ -35,6 +36,25 @@ static lh_status list(lh_error *error)
     return lh_print_text(&out, error);
 }
 
+/* Rows as text, for people. */
+static lh_status show_rows(const lh_task *task, uint64_t seed, int64_t count, lh_error *error)
+{
+    lh_task_row row;
+    lh_string out = {0};
+    LH_TRY(lh_task_row_create(&row, task, error));
+    for (int64_t i = 0; i < count && !out.failed; i++) {
+        lh_task_make_row(task, seed, LH_SPLIT_TRAIN, (uint64_t)i, &row);
+        for (int64_t t = 0; t < row.size; t++) {
+            char word[LH_TASK_WORD];
+            task->kind->spell(task, row.tokens[t], word);
+            lh_string_print(&out, row.answers[t] ? "%s[%s]" : "%s%s", t ? " " : "", word);
+        }
+        lh_string_print(&out, "\n");
+    }
+    lh_task_row_free(&row);
+    return lh_print_text(&out, error);
+}
+
 static lh_status read_options(const lh_command *command, const lh_task *task, lh_task_make_options *chosen,
                               lh_error *error)
 {
@@ -48,7 +68,9 @@ static lh_status read_options(const lh_command *command, const lh_task *task, lh
         fits = fits && (rows >= 0 || !lh_command_given(command, names[i]));
         chosen->rows[i] = rows >= 0 ? (uint64_t)rows : lh_task_usual_rows(task, i);
     }
-    return fits ? LH_OK : lh_fail(error, LH_E_ARGUMENT, "--rows, --validation, --test and --seed are 0 or more");
+    fits = fits && lh_command_integer(command, "show") >= 0;
+    return fits ? LH_OK
+                : lh_fail(error, LH_E_ARGUMENT, "--rows, --validation, --test, --seed and --show are 0 or more");
 }
 
 static lh_status show(const char *folder, lh_error *error)
@@ -71,7 +93,8 @@ static lh_status run_make(const lh_command *command, lh_error *error)
     if (lh_command_flag(command, "list")) {
         return list(error);
     }
-    if (count < 0 || !folder) {
+    bool only_show = lh_command_given(command, "show");
+    if (count < 0 || (!folder && !only_show)) {
         return lh_fail(error, LH_E_ARGUMENT, "%s is needed; longhand data make --list lists the tasks",
                        count < 0 ? "the name of a task" : "--out DIR");
     }
@@ -83,6 +106,9 @@ static lh_status run_make(const lh_command *command, lh_error *error)
     }
     LH_TRY(lh_task_create(&task, lh_command_operand(command, 0), settings, count, error));
     LH_TRY(read_options(command, &task, &chosen, error));
+    if (only_show) {
+        return show_rows(&task, chosen.seed, lh_command_integer(command, "show"), error);
+    }
     lh_signals_install();
     bool already;
     lh_status status = lh_task_make(&task, folder, &chosen, &already, error);
@@ -109,6 +135,7 @@ const lh_verb lh_verb_data_make = {
         "--list shows the options of each one. The rows follow from the seed alone.",
     .examples =
         "longhand data make --list\n    the tasks and their options\n"
+        "longhand data make recall pairs=3 filler=5 --show 2\n    two rows, to look at\n"
         "longhand data make copy length=1024 --out data/copy-1k\n    a mirrored copy over up to 1023 tokens\n"
         "longhand data make recall pairs=4 filler=200 --out data/recall\n    keys asked for 200 tokens later",
     .min_operands = 0,

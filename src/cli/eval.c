@@ -209,19 +209,13 @@ static lh_status count_frequencies(task *t, lh_error *error)
     return lh_eval_count_tokens(path, t->tokenizer, t->counts, vocab, error);
 }
 
-/* The task whose data this is, or "". */
-static const char *corpus_task(const lh_eval_corpus *corpus)
-{
-    return corpus->dataset ? corpus->dataset->facts.task : "";
-}
-
 static lh_status evaluate(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
     lh_eval_options *o = &t->options;
     o->every_target = strcmp(lh_command_string(c, "score"), "all") == 0;
-    if (!lh_command_given(c, "protocol") && *corpus_task(t->corpus)) {
-        o->protocol.kind = LH_PROTOCOL_BOOK; /* the rows of a task have nothing to do with each other */
+    if (!lh_command_given(c, "protocol")) {
+        o->protocol.kind = lh_eval_usual_protocol(t->corpus);
     }
     o->lanes = lh_command_integer(c, "lanes");
     o->threads = (int)lh_command_integer(c, "threads");

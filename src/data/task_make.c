@@ -171,7 +171,10 @@ static lh_status look(const making *m, bool *already, lh_error *error)
 {
     uint64_t old = 0;
     char *file = lh_path_join(m->folder, LH_DATASET_FILE);
-    bool there = file && lh_file_exists(file);
+    if (!file) {
+        return lh_fail(error, LH_E_MEMORY, "no memory to make %s", m->folder);
+    }
+    bool there = lh_file_exists(file);
     lh_heap_free(file);
     *already =
         there && !m->options->force && lh_dataset_identity(m->folder, &old, NULL) == LH_OK && old == m->identity;

@@ -42,6 +42,10 @@ typedef struct lh_evaluation {
     bool resumed;
 } lh_evaluation;
 
+/* What a corpus is evaluated by when nobody says: stream; book for the rows of a task, which have nothing to do
+ * with each other. */
+lh_protocol_kind lh_eval_usual_protocol(const lh_eval_corpus *corpus);
+
 /* Decides what was left open: lanes if 0, what happens to first tokens ("charge", "skip" or "start"; NULL: the
  * protocol's usual; LH_E_ARGUMENT), and after how many tokens memories are full. */
 lh_status lh_eval_options_complete(lh_eval_options *options, const char *first, const lh_model *model,

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+lh_protocol_kind lh_eval_usual_protocol(const lh_eval_corpus *corpus)
+{
+    bool task = corpus->dataset && *corpus->dataset->facts.task;
+    return task ? LH_PROTOCOL_BOOK : LH_PROTOCOL_STREAM;
+}
+
 static lh_status choose_first(lh_eval_options *o, const char *how, const lh_tokenizer *tokenizer, lh_error *error)
 {
     static const char *const names[] = {

@@ -133,7 +133,7 @@ static bool is_one_word(const char *word)
 {
     const unsigned char *bytes = (const unsigned char *)word;
     size_t size = strlen(word);
-    bool space = size == 0;
+    bool space = size == 0 || lh_utf8_valid_prefix(bytes, size) != size;
     for (size_t at = 0; at < size && !space;) {
         at += next_character(bytes + at, size - at, &space);
     }

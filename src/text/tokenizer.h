@@ -60,7 +60,7 @@ typedef enum lh_token_role {
 lh_status lh_tokenizer_create_bytes(lh_tokenizer **tokenizer, lh_error *error);
 
 /* A closed vocabulary of words between white space: words[count] get the ids 0 .. count-1 in order. They must be
- * different and hold no white space (LH_E_ARGUMENT). No line ends, no token for unknown words. */
+ * different, UTF-8, and hold no white space (LH_E_ARGUMENT). No line ends, no token for unknown words. */
 lh_status lh_tokenizer_create_words(lh_tokenizer **tokenizer, const char *const *words, int32_t count,
                                     lh_error *error);
 

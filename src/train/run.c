@@ -246,12 +246,13 @@ static lh_status log_training(run *r, lh_error *error)
 {
     lh_training *t = r->training;
     char unit[64];
-    t->marks.loss = lh_loss_value(&r->meter, &t->interval);
+    double loss = lh_loss_value(&r->meter, &t->interval);
+    t->marks.loss = isnan(loss) ? t->marks.loss : loss; /* NaN: no answer came up */
     (void)snprintf(unit, sizeof unit, "train/%s", lh_loss_unit_name(r->meter.unit));
     double speed = r->interval_seconds > 0 ? (double)r->interval_tokens / r->interval_seconds : 0;
     const lh_tfevents_scalar scalars[] = {
         {"train/loss", t->interval.tokens > 0 ? t->interval.nats / t->interval.tokens : NAN},
-        {unit, t->marks.loss},
+        {unit, loss},
         {"train/auxiliary_loss", t->interval.auxiliary / t->interval.iterations},
         {"train/learning_rate", t->marks.rate},
         {"train/gradient_norm", t->marks.norms.group[LH_GROUP_MAIN]},

@@ -51,6 +51,9 @@ static inline lh_status tiny_split(lh_split **split, lh_error *error)
     return lh_split_create(split, tokens, lengths, TINY_DOCUMENTS, TINY_VOCAB, error);
 }
 
+/* Which tokens of the text are answers, or NULL: it is an ordinary one. */
+static const uint32_t *tiny_answers;
+
 /* settings: NULL-terminated "section.key=value". */
 static inline lh_status tiny_open_on(tiny *t, const char *const *settings, lh_dtype dtype,
                                      const lh_backend *backend)
@@ -60,6 +63,9 @@ static inline lh_status tiny_open_on(tiny *t, const char *const *settings, lh_dt
         t->token_bytes[i] = (uint32_t)(i % 3);
     }
     LH_TRY(tiny_split(&t->split, &t->error));
+    if (tiny_answers) {
+        LH_TRY(lh_split_set_answers(t->split, tiny_answers, &t->error));
+    }
     LH_TRY(lh_train_recipe_create(&t->recipe, &t->error));
     LH_TRY(lh_recipe_read_text(t->recipe, "tiny", tiny_text, strlen(tiny_text), &t->error));
     for (int i = 0; settings && settings[i]; i++) {
