@@ -210,7 +210,7 @@ static lh_status run_compare(const lh_command *command, lh_error *error)
 
 const lh_verb lh_verb_compare = {
     .name = "compare",
-    .summary = "Train methods on the same data under the same budget, and report how they differ",
+    .summary = "Compare methods on the same data and budget",
     .operands = "RECIPE|DIR [section.key=value ...]",
     .description =
         "Trains each method (the plain decoder, Transformer-XL, and every other memory) on the same data under the "

@@ -115,7 +115,7 @@ static lh_status check_plan(const comparison *c, lh_error *error)
 
 static lh_status share_flops(comparison *c, lh_error *error)
 {
-    int64_t tokens[LH_COMPARE_MAX_METHODS];
+    int64_t tokens[LH_COMPARE_MAX_METHODS] = {0};
     if (c->settings.budget.kind != LH_BUDGET_FLOPS) {
         return LH_OK;
     }

@@ -31,6 +31,11 @@ static bool watch_text(void *user, const char *phase, uint64_t done, uint64_t to
     return !lh_child_stopped(NULL);
 }
 
+static double share(uint64_t part, uint64_t all)
+{
+    return all ? (double)part / (double)all : NAN;
+}
+
 static bool watch_tokens(void *user, const lh_tally *tally, uint64_t done, uint64_t total)
 {
     reader *r = user;
@@ -38,8 +43,12 @@ static bool watch_tokens(void *user, const lh_tally *tally, uint64_t done, uint6
     if (!r->progress.label) {
         lh_progress_start(&r->progress, r->label, "tokens", total);
     }
-    (void)snprintf(note, sizeof note, "%.4f bpb",
-                   tally->all.bytes ? tally->all.nats / log(2.0) / (double)tally->all.bytes : 0.0);
+    if (tally->options.answers) {
+        (void)snprintf(note, sizeof note, "accuracy %.4f", share(tally->all.right, tally->all.tokens));
+    } else {
+        (void)snprintf(note, sizeof note, "%.4f bpb",
+                       tally->all.bytes ? tally->all.nats / log(2.0) / (double)tally->all.bytes : 0.0);
+    }
     lh_progress_update(&r->progress, done, note);
     return !lh_child_stopped(NULL);
 }
@@ -85,6 +94,21 @@ static json_t *positions_json(const lh_tally *tally)
     return list;
 }
 
+/* Of answers, by how far back what they repeat stands: bins from 1, 2, 4, .. tokens on. */
+static json_t *distances_json(const lh_tally *tally)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < LH_DISTANCE_BINS; i++) {
+        const lh_loss_sum *bin = &tally->distances[i];
+        if (bin->tokens > 0) {
+            json_array_append_new(list,
+                                  json_pack("{s:I, s:I, s:f}", "from", (json_int_t)1 << i, "tokens",
+                                            (json_int_t)bin->tokens, "accuracy", share(bin->right, bin->tokens)));
+        }
+    }
+    return list;
+}
+
 static lh_status tell(const reader *r, double wall, lh_string *answer, lh_error *error)
 {
     const lh_evaluation *e = &r->evaluation;
@@ -102,6 +126,11 @@ static lh_status tell(const reader *r, double wall, lh_string *answer, lh_error 
         json_object_set_new(root, "state_bytes", json_integer((json_int_t)e->state_bytes));
         json_object_set_new(root, "heap_peak_bytes", json_integer((json_int_t)lh_heap_peak_bytes()));
         json_object_set_new(root, "by_position", positions_json(e->tally));
+        if (e->tally->options.answers) {
+            json_object_set_new(root, "accuracy", lh_json_number(f.accuracy));
+            json_object_set_new(root, "chance", lh_json_number(f.chance));
+            json_object_set_new(root, "by_distance", distances_json(e->tally));
+        }
         json_object_set_new(root, "wall_seconds", json_real(wall));
     }
     return lh_stage_answer(root, answer, error);

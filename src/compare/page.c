@@ -355,7 +355,7 @@ static double interesting_top(const points *all, int count)
             top = p->x[k] >= tenth ? fmax(top, p->y[k]) : top;
         }
     }
-    return top;
+    return 1.02 * top;
 }
 
 /* One line per run, in the colour of its method; the first of a method stands in the key. */

@@ -35,7 +35,8 @@ typedef struct lh_reading_stage {
 } lh_reading_stage;
 
 /* {"tokens", "seconds", "tokens_per_second", "bits_per_byte", "nats_per_token", "word_perplexity", ..,
- *  "state_bytes", "by_position": [{"from", "tokens", "bits_per_byte", "nats_per_token"}, ..]} */
+ *  "state_bytes", "by_position": [{"from", "tokens", "bits_per_byte", "nats_per_token"}, ..]}, and of data with
+ * answers "accuracy", "chance", "by_distance": [{"from", "tokens", "accuracy"}, ..] */
 lh_status lh_stage_evaluation(void *stage, lh_string *answer, lh_error *error);
 
 /* Reads one document of up to the longest length: what a token costs there. {"reached", "seconds", "points":

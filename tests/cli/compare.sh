@@ -79,7 +79,7 @@ begin_and_kill() {
     "$longhand" compare small.ini --out killed train.minutes=0 >/dev/null 2>&1 &
     local pid=$!
     for _ in $(seq 1 600); do
-        if ls killed/runs/compressive-1/checkpoint-* >/dev/null 2>&1; then
+        if ls killed/runs/compressive-1/checkpoint-*0.safetensors >/dev/null 2>&1; then
             break
         fi
         sleep 0.05
@@ -134,6 +134,17 @@ equal "the other one is finished" "$(field starved/report.json '[x["status"] for
     "['finished', 'failed']"
 check "the page says why" grep -q 'class=bad>[^<]*memory' starved/report.html
 check "the table says so" bash -c "'$longhand' compare starved --resume --methods vanilla | grep -q '^vanilla '"
+
+# Data with answers is compared by accuracy: what no segment holds, no plain decoder knows.
+check "a task" "$longhand" data make copy length=32 plain=1 symbols=4 --rows 300 --validation 10 --test 60 --out copy
+check "a comparison on it" "$longhand" compare small.ini --out task data.path=copy data.layout=documents \
+    data.reset_at_document=true model.segment=8 compare.memory=24 compare.eval_tokens=0 train.learning_rate=4e-3 \
+    train.warmup=30 train.eval_every=0 --methods vanilla,transformer-xl
+equal "in accuracy" "$(field task/report.json 'r["unit"], r["training_unit"]')" "('accuracy', 'nats_per_token')"
+equal "the plain decoder guesses, the other one knows" \
+    "$(field task/report.json '[x["value"] > 0.8 for x in r["runs"]], r["runs"][0]["value"] < 0.5')" "([False, True], True)"
+equal "by distance" "$(field task/report.json 'r["runs"][1]["evaluation"]["by_distance"][0]["from"]')" 8
+check "the page says what guessing gives" grep -q 'Guessing gives 0.25' task/report.html
 
 # Sentences.
 refuses "another budget" 7 'compare.budget = tokens=60k, not tokens=70k' "$longhand" compare small.ini --out whole \

@@ -399,6 +399,7 @@ static void children_answer(void **state)
     check(lh_child_run(use_memory, &sizes[0], &answer, &small, &error), &error);
     check(lh_child_run(use_memory, &sizes[1], &answer, &large, &error), &error);
     assert_true(large - small > 48 << 20 && large - small < 80 << 20);
+    lh_string_free(&answer);
 }
 
 static void children_fail_alone(void **state)
