@@ -1,7 +1,8 @@
 /* Training and evaluation speed of a model beside the machine's GEMM peak, measured in the same run.
  *
- *   bench_train [PRESET LANES STEPS [section.key=value ...]]       default: vanilla-small 8 3
+ *   bench_train [PRESET LANES STEPS [unroll=N] [section.key=value ...]]       default: vanilla-small 8 3
  *
+ * unroll: segments of a training step, in one graph through which gradients flow.
  * Each step is timed between two samples of the GEMM rate, so that a machine whose speed changes changes both.
  * Prints one JSON object: medians of tokens per second, model flop rate and its share of the GEMM peak, and the
  * peak of memory. */
@@ -21,7 +22,7 @@ typedef struct bench {
     int32_t *tokens, *targets;
     double *weights;
     lh_tensor **m, **v;
-    int64_t lanes, step;
+    int64_t lanes, step, unroll;
 } bench;
 
 static void check(lh_status status, const lh_error *error)
@@ -40,23 +41,27 @@ static void fill_tokens(bench *b)
         lh_philox(3, (uint64_t)b->step, (uint64_t)i, word);
         b->tokens[i] = (int32_t)(word[0] % (uint32_t)b->model->config.vocab);
         b->targets[i] = (int32_t)(word[1] % (uint32_t)b->model->config.vocab);
-        b->weights[i] = 1.0 / (double)cells;
+        b->weights[i] = 1.0 / (double)(cells * b->unroll);
     }
 }
 
 static void train_step(bench *b)
 {
     lh_context *context = b->context;
-    lh_forward forward;
     lh_error error = {0};
+    lh_tensor *sum = NULL;
     context->recording = context->training = true;
     fill_tokens(b);
-    lh_model_forward(context, b->model, b->stream, b->tokens, b->model->config.segment, &forward);
-    lh_tensor *loss = lh_model_loss(context, b->model, forward.hidden, b->targets, b->weights, NULL);
-    if (forward.auxiliary) {
-        loss = lh_add(context, loss, forward.auxiliary);
+    for (int64_t u = 0; u < b->unroll; u++) {
+        lh_forward forward;
+        lh_scope scope = lh_scope_begin(context);
+        lh_model_forward(context, b->model, b->stream, b->tokens, b->model->config.segment, &forward);
+        lh_tensor *loss = lh_model_loss(context, b->model, forward.hidden, b->targets, b->weights, NULL);
+        loss = forward.auxiliary ? lh_add(context, loss, forward.auxiliary) : loss;
+        sum = sum ? lh_add(context, sum, loss) : loss;
+        lh_scope_end(context, scope, 1, &sum);
     }
-    lh_backward(context, loss, 1.0);
+    lh_backward(context, sum, 1.0);
     b->step++;
     for (int i = 0; i < b->model->parameters.count; i++) {
         lh_tensor *p = b->model->parameters.items[i].tensor;
@@ -101,7 +106,9 @@ static void setup(bench *b, int count, char **arguments)
     check(lh_recipe_create(&recipe, lh_model_recipe_tables(), list, presets, &error), &error);
     (void)snprintf(preset, sizeof preset, "preset=%s", arguments[0]);
     check(lh_recipe_override(recipe, preset, &error), &error);
-    for (int i = 3; i < count; i++) {
+    int first = count > 3 && strncmp(arguments[3], "unroll=", 7) == 0 ? 4 : 3;
+    b->unroll = first == 4 ? atoll(arguments[3] + 7) : 1;
+    for (int i = first; i < count; i++) {
         check(lh_recipe_override(recipe, arguments[i], &error), &error);
     }
     check(lh_recipe_resolve(recipe, &error), &error);
@@ -112,6 +119,7 @@ static void setup(bench *b, int count, char **arguments)
     check(lh_parameters_want_grads(&b->model->parameters, ~0u, &error), &error);
     check(lh_context_create(&b->context, lh_backend_cpu(), 0, &error), &error);
     check(lh_stream_create(&b->stream, b->model, b->lanes, false, &error), &error);
+    b->stream->memory->keep_graph = b->unroll > 1;
     int n = b->model->parameters.count;
     size_t cells = (size_t)(b->lanes * b->model->config.segment);
     b->m = lh_heap_alloc(sizeof *b->m * (size_t)n);
@@ -170,9 +178,9 @@ int main(int argc, char **argv)
     train_step(&b); /* memories and the pool are warm */
     double *train = malloc(sizeof *train * (size_t)steps), *share = malloc(sizeof *share * (size_t)steps);
     double *evaluation = malloc(sizeof *evaluation * (size_t)steps), *peaks = malloc(sizeof *peaks * (size_t)steps);
-    double tokens = (double)(b.lanes * b.model->config.segment);
-    double flop =
-        tokens * 3.0 * (2.0 * (double)lh_model_active_parameters(b.model) + lh_model_attention_flops(b.model));
+    double tokens = (double)(b.lanes * b.model->config.segment), train_tokens = tokens * (double)b.unroll;
+    double flop = train_tokens * 3.0 *
+                  (2.0 * (double)lh_model_active_parameters(b.model) + lh_model_attention_flops(b.model));
     uint64_t allocations = 0;
     double before = bench_peak(b.context);
     for (int i = 0; i < steps; i++) {
@@ -198,12 +206,13 @@ int main(int argc, char **argv)
     }
     double t = bench_median(train, steps), e = bench_median(evaluation, steps);
     (void)printf(
-        "{\"preset\": \"%s\", \"lanes\": %lld, \"segment\": %lld, \"train_tokens_per_s\": %.1f, "
+        "{\"preset\": \"%s\", \"lanes\": %lld, \"segment\": %lld, \"unroll\": %lld, \"train_tokens_per_s\": %.1f, "
         "\"eval_tokens_per_s\": %.1f, \"eval_over_train\": %.3f, \"train_gflops\": %.1f, \"gemm_gflops\": %.1f, "
         "\"share_of_gemm\": %.3f, \"heap_peak_mb\": %.1f, \"resident_peak_mb\": %.1f, "
         "\"heap_allocations_per_step\": %.2f}\n",
-        argv[1], (long long)b.lanes, (long long)b.model->config.segment, tokens / t, tokens / e, t / e,
-        flop / t / 1e9, bench_median(peaks, steps) / 1e9, bench_median(share, steps), (double)train_peak / 1e6,
-        bench_resident_peak() / 1e6, (double)allocations / steps);
+        argv[1], (long long)b.lanes, (long long)b.model->config.segment, (long long)b.unroll, train_tokens / t,
+        tokens / e, t / e / (double)b.unroll, flop / t / 1e9, bench_median(peaks, steps) / 1e9,
+        bench_median(share, steps), (double)train_peak / 1e6, bench_resident_peak() / 1e6,
+        (double)allocations / steps);
     return 0;
 }

@@ -1,6 +1,7 @@
 """The same training step in PyTorch, for bench/compare.sh: one JSON line with tokens per second and peak memory.
 
-    peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl or compressive (6 layers, width 512)
+    peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl, compressive, block-recurrent or
+                                                 sliding-window (6 layers, width 512)
 """
 import json
 import os
@@ -12,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "support"))
 import torch
 import torch.nn.functional as F
+from torch_block_recurrent import BlockRecurrent
 from torch_models import Model
 
 kind, lanes, segment, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
@@ -80,7 +82,33 @@ def memory_model():
     return Model({name: torch.randn(shape) * 0.02 for name, shape in p.items()}, c)
 
 
-model = Vanilla() if kind == "vanilla" else memory_model()
+def window_model():
+    """Blocks of 512, the fifth layer recurrent if any is: the shapes of the preset block-recurrent-small."""
+    states = 512 if kind == "block-recurrent" else 0
+    c = dict(layers=LAYERS, width=WIDTH, heads=HEADS, hidden=HIDDEN, window=512, states=states,
+             recurrent=4 if states else None, read=4 if states else None, cell="skip", gate="fixed", feedback=False,
+             clear=0, buckets=32, longest=128, strict=False, tanh=False)
+    p = {"embedding.weight": (VOCAB, WIDTH), "final_norm.weight": (WIDTH,)}
+    for i in range(LAYERS):
+        L = "layers.%d." % i
+        p[L + "attention_norm.weight"] = p[L + "hidden_norm.weight"] = (WIDTH,)
+        p[L + "attention.query.weight"] = p[L + "attention.output.weight"] = (WIDTH, WIDTH)
+        p[L + "attention.key_value.weight"] = (2 * WIDTH, WIDTH)
+        p[L + "attention.head_scale"], p[L + "attention.t5"] = (HEADS,), (HEADS, 32)
+        p[L + "hidden.up.weight"], p[L + "hidden.down.weight"] = (HIDDEN, WIDTH), (WIDTH, HIDDEN)
+    if states:
+        L = "layers.4.memory."
+        p[L + "head_scale"] = p[L + "state.head_scale"] = p[L + "state.token_head_scale"] = (HEADS,)
+        for name in ("query", "output", "state.query", "state.token_query"):
+            p[L + name + ".weight"] = (WIDTH, WIDTH)
+        p[L + "state.key_value.weight"], p[L + "state.output.weight"] = (2 * WIDTH, WIDTH), (WIDTH, 2 * WIDTH)
+        p[L + "state.norm.weight"] = p[L + "state.gate.bias"] = (WIDTH,)
+        p[L + "state.identity.table"] = p[L + "state.start.table"] = (states, WIDTH)
+    return BlockRecurrent({name: torch.randn(shape) * 0.02 for name, shape in p.items()}, c)
+
+
+windows = kind in ("block-recurrent", "sliding-window")
+model = Vanilla() if kind == "vanilla" else window_model() if windows else memory_model()
 state = None if kind == "vanilla" else model.start(lanes)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 times = []
@@ -90,6 +118,9 @@ for step in range(steps + 1):
     optimizer.zero_grad()
     if kind == "vanilla":
         loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+    elif windows:
+        hidden, state = model(ids, state)
+        loss = model.loss(hidden, targets)
     else:
         hidden, auxiliary, state = model(ids, state)
         loss = model.loss(hidden, targets) + auxiliary

@@ -166,7 +166,7 @@ typedef struct lh_memory_kind {
      * zeroes these. May be NULL. */
     void (*learn)(lh_memory *const *memories, int count, lh_context *context);
     /* Numbers that show whether the method does its work, for logs and reports: calls tell once for each, with a
-     * name such as "layer3/gate_median". Off the tape, and only after something was read. May be NULL. */
+     * name such as "layer3/kept_p50". Context memory of the call is the caller's to reset. May be NULL. */
     void (*figures)(const lh_memory *memory, lh_context *context,
                     void (*tell)(void *user, const char *name, double value), void *user);
     /* Takes in tokens that stand before the segment without computing anything: tokens [batch, count] (host; a lane

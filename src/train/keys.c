@@ -38,6 +38,8 @@ static const lh_recipe_key data_keys[] = {
     {0},
 };
 
+#define MELIAD "meliad-rsqrt-std,meliad-rsqrt,meliad-cosine,meliad-linear"
+
 static const lh_recipe_key train_keys[] = {
     {"train", "steps", LH_RECIPE_INTEGER, "0", 0, 1e15, NULL, NULL,
      "iterations to train for; 0: no limit (steps, tokens or minutes must be set; the first one reached ends the "
@@ -78,17 +80,26 @@ static const lh_recipe_key train_keys[] = {
     {"train", "compressor_weight_decay", LH_RECIPE_REAL, "0", 0, 100, NULL, NULL,
      "weight decay of compression networks"},
 
-    {"train", "schedule", LH_RECIPE_CHOICE, "cosine", 0, 0, "constant|linear|cosine|inverse-sqrt|compressive", NULL,
-     "learning rate after the warm-up; compressive is the paper's: 1e-6 up to 3e-4, along a cosine back to 1e-6"},
-    {"train", "learning_rate", LH_RECIPE_REAL, "5e-4", 0, 1e6, NULL, "train.schedule!=compressive",
+    {"train", "schedule", LH_RECIPE_CHOICE, "cosine", 0, 0,
+     "constant|linear|cosine|inverse-sqrt|compressive|meliad-rsqrt-std|meliad-rsqrt|meliad-cosine|meliad-linear",
+     NULL,
+     "learning rate after the warm-up; compressive is the paper's: 1e-6 up to 3e-4, along a cosine back to 1e-6; "
+     "meliad-.. are those of the released Memorizing and Block-Recurrent Transformers"},
+    {"train", "learning_rate", LH_RECIPE_REAL, "5e-4", 0, 1e6, NULL, "train.schedule!=compressive," MELIAD,
      "learning rate at the end of the warm-up"},
+    {"train", "learning_rate", LH_RECIPE_REAL, "1", 0, 1e6, NULL, "train.schedule=" MELIAD,
+     "factor on the schedule"},
+    {"train", "spike", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "train.schedule=" MELIAD,
+     "a higher rate in the first 10000 iterations: at least 0.04, falling to 0"},
     {"train", "learning_rate", LH_RECIPE_REAL, "3e-4", 0, 1e6, NULL, "train.schedule=compressive",
      "learning rate at the end of the warm-up"},
-    {"train", "warmup", LH_RECIPE_INTEGER, "200", 0, 1e15, NULL, "train.schedule!=compressive",
+    {"train", "warmup", LH_RECIPE_INTEGER, "200", 0, 1e15, NULL, "train.schedule!=compressive," MELIAD,
+     "iterations of linear warm-up"},
+    {"train", "warmup", LH_RECIPE_INTEGER, "1000", 0, 1e15, NULL, "train.schedule=" MELIAD,
      "iterations of linear warm-up"},
     {"train", "warmup", LH_RECIPE_INTEGER, "4000", 0, 1e15, NULL, "train.schedule=compressive",
      "iterations of linear warm-up (16000 for words)"},
-    {"train", "warmup_from", LH_RECIPE_REAL, "0", 0, 1e6, NULL, "train.schedule!=compressive",
+    {"train", "warmup_from", LH_RECIPE_REAL, "0", 0, 1e6, NULL, "train.schedule!=compressive," MELIAD,
      "learning rate of the first iteration"},
     {"train", "warmup_from", LH_RECIPE_REAL, "1e-6", 0, 1e6, NULL, "train.schedule=compressive",
      "learning rate of the first iteration"},
@@ -96,6 +107,8 @@ static const lh_recipe_key train_keys[] = {
      "iterations from the highest rate to final_rate; 0: until the run ends"},
     {"train", "decay_steps", LH_RECIPE_INTEGER, "100000", 0, 1e15, NULL, "train.schedule=compressive",
      "iterations from the highest rate to final_rate (500000 for words); 0: until the run ends"},
+    {"train", "decay_steps", LH_RECIPE_INTEGER, "500000", 1, 1e15, NULL,
+     "train.schedule=meliad-rsqrt,meliad-cosine,meliad-linear", "iterations that the schedule is made for (T)"},
     {"train", "final_rate", LH_RECIPE_REAL, "0", 0, 1e6, NULL, "train.schedule=linear,cosine,inverse-sqrt",
      "lowest learning rate"},
     {"train", "final_rate", LH_RECIPE_REAL, "1e-6", 0, 1e6, NULL, "train.schedule=compressive",
@@ -200,15 +213,20 @@ static void read_optimizer(lh_train_config *c, const lh_recipe *recipe)
 
 static void read_schedule(lh_train_config *c, const lh_recipe *recipe)
 {
-    static const char *const kinds[] = {"constant", "linear", "cosine", "inverse-sqrt", "compressive", NULL};
-    static const lh_schedule_kind meaning[] = {LH_SCHEDULE_CONSTANT, LH_SCHEDULE_LINEAR, LH_SCHEDULE_COSINE,
-                                               LH_SCHEDULE_INVERSE_SQRT, LH_SCHEDULE_COSINE};
+    static const char *const kinds[] = {
+        "constant",         "linear",       "cosine",        "inverse-sqrt",  "compressive",
+        "meliad-rsqrt-std", "meliad-rsqrt", "meliad-cosine", "meliad-linear", NULL};
+    static const lh_schedule_kind meaning[] = {
+        LH_SCHEDULE_CONSTANT,     LH_SCHEDULE_LINEAR,        LH_SCHEDULE_COSINE,
+        LH_SCHEDULE_INVERSE_SQRT, LH_SCHEDULE_COSINE,        LH_SCHEDULE_MELIAD_RSQRT_STD,
+        LH_SCHEDULE_MELIAD_RSQRT, LH_SCHEDULE_MELIAD_COSINE, LH_SCHEDULE_MELIAD_LINEAR};
     c->schedule = (lh_schedule){.kind = meaning[choice(recipe, "train.schedule", kinds)],
                                 .start = lh_recipe_real(recipe, "train.warmup_from"),
                                 .peak = lh_recipe_real(recipe, "train.learning_rate"),
                                 .final = lh_recipe_real(recipe, "train.final_rate"),
                                 .warmup = lh_recipe_integer(recipe, "train.warmup"),
-                                .decay = lh_recipe_integer(recipe, "train.decay_steps")};
+                                .decay = lh_recipe_integer(recipe, "train.decay_steps"),
+                                .spike = lh_recipe_boolean(recipe, "train.spike")};
 }
 
 /* Rules that tie keys together. */

@@ -242,9 +242,37 @@ static void show(const run *r)
     r->options->watch(r->options->user, &now);
 }
 
+/* A line of metrics; the names of the method's own figures are kept here. */
+typedef struct metrics_line {
+    lh_tfevents_scalar scalars[LH_JOURNAL_MAX_SCALARS];
+    char names[LH_JOURNAL_MAX_SCALARS][64];
+    size_t count;
+} metrics_line;
+
+static void take_figure(void *user, const char *name, double value)
+{
+    metrics_line *line = user;
+    if (line->count < LH_JOURNAL_MAX_SCALARS) {
+        char *own = line->names[line->count];
+        (void)snprintf(own, sizeof line->names[0], "memory/%s", name);
+        line->scalars[line->count++] = (lh_tfevents_scalar){own, value};
+    }
+}
+
+/* What the method has to show, of the first part of the lanes. */
+static void add_figures(const lh_training *t, metrics_line *line)
+{
+    const lh_memory *memory = t->parts[0]->memory;
+    if (memory->kind->figures) {
+        memory->kind->figures(memory, t->context, take_figure, line);
+        lh_context_reset(t->context);
+    }
+}
+
 static lh_status log_training(run *r, lh_error *error)
 {
     lh_training *t = r->training;
+    metrics_line line = {.count = 0};
     char unit[64];
     double loss = lh_loss_value(&r->meter, &t->interval);
     t->marks.loss = isnan(loss) ? t->marks.loss : loss; /* NaN: no answer came up */
@@ -265,7 +293,10 @@ static lh_status log_training(run *r, lh_error *error)
     t->interval = (lh_loss_sums){0};
     r->interval_seconds = 0;
     r->interval_tokens = 0;
-    return lh_journal_scalars(&r->journal, t->iteration, scalars, sizeof scalars / sizeof scalars[0], error);
+    memcpy(line.scalars, scalars, sizeof scalars);
+    line.count = sizeof scalars / sizeof scalars[0];
+    add_figures(t, &line);
+    return lh_journal_scalars(&r->journal, t->iteration, line.scalars, line.count, error);
 }
 
 static lh_status save(run *r, lh_error *error)

@@ -84,12 +84,49 @@ static void decay_to_the_end_of_the_run(void **state)
     expect(lh_schedule_rate(&s, 5, 0.7), 0.5);
 }
 
+/* The released schedules at the steps that their values are known of, to the digits given. */
+static void released(void **state)
+{
+    (void)state;
+    lh_schedule s = {.kind = LH_SCHEDULE_MELIAD_RSQRT_STD, .peak = 1, .warmup = 1000, .decay = 500000};
+    lh_schedule usual = {.kind = LH_SCHEDULE_INVERSE_SQRT, .peak = 1 / sqrt(1000), .warmup = 1000};
+    expect(lh_schedule_rate(&s, 0, 0), 0);
+    expect(lh_schedule_rate(&s, 500, 0), 0.5 / sqrt(1000));
+    expect(lh_schedule_rate(&s, 10000, 0), 0.01);
+    assert_true(fabs(lh_schedule_rate(&s, 100000, 0) - 0.00316) < 5e-6);
+    assert_true(fabs(lh_schedule_rate(&s, 500000, 0) - 0.00141) < 5e-6);
+    for (int64_t t = 0; t < 20000; t += 371) { /* another name for the same */
+        expect(lh_schedule_rate(&s, t, 0), lh_schedule_rate(&usual, t, 0));
+    }
+    s.kind = LH_SCHEDULE_MELIAD_COSINE;
+    assert_true(fabs(lh_schedule_rate(&s, 10000, 0) - 0.00999) < 5e-6);
+    assert_true(fabs(lh_schedule_rate(&s, 100000, 0) - 0.00914) < 5e-6);
+    expect(lh_schedule_rate(&s, 250000, 0), 0.0055);
+    expect(lh_schedule_rate(&s, 500000, 0), 0.001);
+    expect(lh_schedule_rate(&s, 1000000, 0), 0.0005);
+    expect(lh_schedule_rate(&s, 250, 0), 0.25 * (0.001 + 0.0045 * (1 + cos(3.14159265358979323846 / 500))));
+    s.spike = true;
+    expect(lh_schedule_rate(&s, 5000, 0), 0.02);
+    expect(lh_schedule_rate(&s, 500, 0), 0.5 * 0.036);
+    expect(lh_schedule_rate(&s, 250000, 0), 0.0055);
+    s.spike = false;
+    s.kind = LH_SCHEDULE_MELIAD_LINEAR;
+    expect(lh_schedule_rate(&s, 250000, 0), 0.0055);
+    expect(lh_schedule_rate(&s, 750000, 0), 0.002 * pow(2, -1.5));
+    s.kind = LH_SCHEDULE_MELIAD_RSQRT;
+    expect(lh_schedule_rate(&s, 500000, 0), 0.001);
+    expect(lh_schedule_rate(&s, 125000, 0), 0.002);
+    s.warmup = 1;
+    expect(lh_schedule_rate(&s, 150, 0), 0.05);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compressive_paper), cmocka_unit_test(warm_up_of_every_kind),
         cmocka_unit_test(constant),          cmocka_unit_test(linear),
         cmocka_unit_test(inverse_sqrt),      cmocka_unit_test(decay_to_the_end_of_the_run),
+        cmocka_unit_test(released),
     };
     return cmocka_run_group_tests_name("train_schedule", tests, NULL, NULL);
 }
