@@ -17,8 +17,8 @@ static inline int32_t *lh_code_counts(lh_exec *exec, const lh_code_means_args *a
     }
     memset(counts, 0, bytes);
     for (int64_t at = 0; at < lanes * args->length; at++) {
-        if (args->code[at] >= 0) {
-            counts[at / args->length * args->codes + args->code[at]]++;
+        if (args->code[at] > 0) {
+            counts[at / args->length * args->codes + args->code[at] - 1]++;
         }
     }
     return counts;

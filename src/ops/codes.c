@@ -163,7 +163,7 @@ lh_tensor *lh_code_means(lh_context *context, lh_tensor *mean, lh_tensor *count,
     }
     lh_tensor *packed_codes = lh_packed(context, codes), *packed_count = lh_packed(context, count);
     lh_tensor *packed_mean = lh_packed(context, mean), *rows = with_whole_rows(context, v);
-    if (lh_op_stopped(context) || !lh_indices_below(context, "code_means", packed_codes, mean->shape[2])) {
+    if (lh_op_stopped(context) || !lh_indices_below(context, "code_means", packed_codes, mean->shape[2] + 1)) {
         return NULL;
     }
     lh_tensor *y = lh_new_like(context, mean, false), *counted = lh_new_like(context, count, false);
@@ -216,7 +216,7 @@ void lh_code_sums(lh_context *context, lh_tensor *x, lh_tensor *codes, lh_tensor
     }
     lh_tensor *rows = with_whole_rows(context, x), *packed_codes = lh_packed(context, codes);
     lh_tensor *weights = weight ? lh_packed(context, weight) : NULL;
-    if (lh_op_stopped(context) || !lh_indices_below(context, "code_sums", packed_codes, sum->shape[1])) {
+    if (lh_op_stopped(context) || !lh_indices_below(context, "code_sums", packed_codes, sum->shape[1] + 1)) {
         return;
     }
     lh_code_sums_args args = {.batch = x->shape[0],

@@ -183,13 +183,13 @@ void lh_attention_mass(lh_context *context, lh_tensor *q, int source_count, cons
  * --------------------------------------------------------------------------------- */
 
 /* k [batch, heads, length, width] with each row replaced by the nearest code of codebook [heads, codes, width]
- * (ties: the lowest index), bit for bit; the gradient goes straight through to k, none to the codebook (van den Oord
- * et al. 2017). *codes, if asked for, receives the indices, i32 [batch, heads, length]; *distance |k - code|^2,
+ * (ties: the lowest number), bit for bit; the gradient goes straight through to k, none to the codebook (van den Oord
+ * et al. 2017). *codes, if asked for, receives their numbers from 1 on, i32 [batch, heads, length]; *distance |k - code|^2,
  * [batch, heads, length], whose gradient, 2 (k - code), reaches k: the commitment loss is made of it. */
 lh_tensor *lh_quantise(lh_context *context, lh_tensor *k, lh_tensor *codebook, lh_tensor **codes,
                        lh_tensor **distance);
 /* Running means by code (Lingle 2023, 3.4): mean [batch, heads, codes, width] and count i32 [batch, heads, codes],
- * with the rows of v [batch, heads, length, width] taken in under their codes, i32 [batch, heads, length] (negative:
+ * with the rows of v [batch, heads, length, width] taken in under their codes, i32 [batch, heads, length] (0 or less:
  * left out). Returns the new means, *new_count the new counts. Gradients reach mean and v, not the counts. */
 lh_tensor *lh_code_means(lh_context *context, lh_tensor *mean, lh_tensor *count, lh_tensor *codes, lh_tensor *v,
                          lh_tensor **new_count);

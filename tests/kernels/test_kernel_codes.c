@@ -18,7 +18,7 @@ static int64_t draw_strides(lh_strided *s, int64_t batch, int64_t heads, int64_t
 static void draw_codes(double *code, int64_t n, int64_t codes, bool skip)
 {
     for (int64_t i = 0; i < n; i++) {
-        code[i] = (double)(skip && pick(0, 4) == 0 ? -1 : pick(0, codes - 1));
+        code[i] = (double)(skip && pick(0, 4) == 0 ? pick(-1, 0) : pick(1, codes));
     }
 }
 
@@ -87,7 +87,7 @@ static void nearest_code_is_nearest(void **state)
             table->f32[LH_KERNEL_NEAREST_CODE](&exec, &args);
             for (int64_t t = 0; t < length; t++) {
                 if (t == 2) {
-                    assert_int_equal(code[t], 0);
+                    assert_int_equal(code[t], 1);
                     assert_true(isnan(distance[t]));
                     continue;
                 }
@@ -99,13 +99,13 @@ static void nearest_code_is_nearest(void **state)
                         d += apart * apart;
                     }
                     least = d < least ? d : least;
-                    found = s == code[t] ? d : found;
+                    found = s + 1 == code[t] ? d : found;
                 }
                 assert_true(found <= least + 1e-3);
                 assert_true(fabs((double)distance[t] - found) <= 1e-5 * found);
-                assert_memory_equal(quantised + t * WIDTH, book + code[t] * WIDTH, WIDTH * sizeof(float));
+                assert_memory_equal(quantised + t * WIDTH, book + (code[t] - 1) * WIDTH, WIDTH * sizeof(float));
             }
-            assert_int_equal(code[1], 5);
+            assert_int_equal(code[1], 6);
             assert_true(distance[1] == 0);
         }
     }

@@ -131,7 +131,7 @@ static lh_tensor *run_code_means_case(lh_context *c, lh_tensor *const *in, const
         count[i] = (int32_t)(i % 3 == 0 ? 0 : i);
     }
     for (int64_t i = 0; i < gc_elements(3, rows); i++) {
-        codes[i] = (int32_t)(i % 5 == 4 ? -1 : i * gc->n[0] % counts[2]);
+        codes[i] = (int32_t)(i % 5 == 4 ? -(i % 2) : 1 + i * gc->n[0] % counts[2]);
     }
     lh_tensor *old = lh_from_host(c, LH_I32, 3, counts, count), *more = NULL;
     lh_tensor *mean = lh_code_means(c, in[0], old, lh_from_host(c, LH_I32, 3, rows, codes), in[1], &more);
