@@ -8,5 +8,6 @@ extern const lh_memory_kind lh_memory_none;
 extern const lh_memory_kind lh_memory_transformer_xl;
 extern const lh_memory_kind lh_memory_compressive;
 extern const lh_memory_kind lh_memory_window;
+extern const lh_memory_kind lh_memory_transformer_vq;
 
 #endif

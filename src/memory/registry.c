@@ -2,5 +2,6 @@
 #include "memory/kinds.h"
 
 const lh_memory_kind *const lh_memory_kinds[] = {
-    &lh_memory_none, &lh_memory_transformer_xl, &lh_memory_compressive, &lh_memory_window, NULL,
+    &lh_memory_none, &lh_memory_transformer_xl, &lh_memory_compressive, &lh_memory_window,
+    &lh_memory_transformer_vq, NULL,
 };

@@ -137,7 +137,9 @@ static inline void tiny_zero_grads(tiny *t)
 {
     for (int i = 0; i < t->model->parameters.count; i++) {
         lh_tensor *g = t->model->parameters.items[i].tensor->grad;
-        memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(double));
+        if (g) { /* statistics have none */
+            memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(double));
+        }
     }
 }
 
