@@ -260,14 +260,26 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
     return LH_OK;
 }
 
+static int64_t lane_bytes(const lh_memory *memory, const lh_state_tensor *entry)
+{
+    int64_t count = memory->batch > 0 ? lh_tensor_count(entry->stored) / memory->batch : 0;
+    return count * (int64_t)lh_dtype_size(entry->stored->dtype);
+}
+
 int64_t lh_memory_stream_bytes(const lh_memory *memory)
 {
     int64_t bytes = 0;
     for (int i = 0; i < memory->state_count; i++) {
-        if (lh_state_saved(memory->state[i].class, false) && memory->batch > 0) {
-            bytes += lh_tensor_count(memory->state[i].stored) / memory->batch *
-                     (int64_t)lh_dtype_size(memory->state[i].stored->dtype);
-        }
+        bytes += lh_state_saved(memory->state[i].class, false) ? lane_bytes(memory, &memory->state[i]) : 0;
+    }
+    return bytes;
+}
+
+int64_t lh_memory_running_bytes(const lh_memory *memory)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < memory->state_count; i++) {
+        bytes += memory->state[i].class == LH_STATE_RUNNING ? lane_bytes(memory, &memory->state[i]) : 0;
     }
     return bytes;
 }

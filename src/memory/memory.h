@@ -118,7 +118,7 @@ typedef struct lh_memory_kind {
                             lh_error *error);
     /* How many positions before the segment a query can look back to in distances: sizes the relative table. */
     int64_t (*history)(const lh_memory_shape *shape);
-    /* How many tokens before a segment its state can hold something of. NULL: history. */
+    /* How many tokens before a segment its state can hold something of; LH_DISTANCE_ANY: all. NULL: history. */
     int64_t (*reach)(const lh_memory_shape *shape);
     /* Mean number of keys that a query of this layer scores, for the arithmetic count. NULL: half the segment plus
      * history. */
@@ -261,5 +261,7 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error);
 bool lh_state_saved(lh_state_class class, bool session);
 /* Bytes of state of one stream: what is carried and stored. */
 int64_t lh_memory_stream_bytes(const lh_memory *memory);
+/* Bytes that the running segment of one stream takes in inference, beside what the stack keeps itself. */
+int64_t lh_memory_running_bytes(const lh_memory *memory);
 
 #endif

@@ -43,6 +43,9 @@ static const lh_recipe_key keys[] = {
     {0},
 };
 
+/* What a token sees depends on memory.length alone, and a model holds for others than its own, too. */
+static const char *const adjustable[] = {"memory.length", "memory.aggregate", NULL};
+
 /* Entries of the state: two of no layer, then those of each layer. */
 enum { POSITION, POSITION_TABLE, SHARED };
 enum { COUNTS, MEANS, CACHE_CODES, CACHE_KEYS, CACHE_VALUES, HELD, STATES };
@@ -153,7 +156,7 @@ static void add(builder *b, int which, const char *name, int ndim, const int64_t
     char full[96];
     if (b->status == LH_OK) {
         int used = b->layer < 0 ? 0 : snprintf(full, sizeof full, "layers.%d.", b->layer);
-        (void)snprintf(full + used, sizeof full - (size_t)used, "memory.%s", name);
+        (void)snprintf(full + used, sizeof full - (size_t)used, "%s", name);
         b->status = lh_parameters_add(b->list, &b->out->tensors[which], full, ndim, shape, init, scale, decay, group,
                                       b->error);
     }
@@ -174,27 +177,27 @@ static lh_status parameters(const lh_memory_shape *s, int layer, lh_parameters *
     int64_t one = 1, vocab = lh_recipe_integer(s->recipe, "model.vocab");
     if (layer < 0) {
         if (o->absolute) {
-            add(&b, LH_VQ_POSITION_SCALE, "position_scale", 1, &one, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+            add(&b, LH_VQ_POSITION_SCALE, "memory.position_scale", 1, &one, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
         }
         if (o->embedding_bias) {
-            add(&b, LH_VQ_EMBEDDING_BIAS, "embedding_bias", 1, &vocab, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+            add(&b, LH_VQ_EMBEDDING_BIAS, "memory.embedding_bias", 1, &vocab, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
         }
         return b.status;
     }
     int64_t biases[2] = {s->heads, s->key_width}, sum[3] = {s->kv_heads, o->codes, s->key_width};
-    add_matrix(&b, LH_VQ_QUERY, "query.weight", s->heads * s->key_width, s->width);
-    add_matrix(&b, LH_VQ_KEY, "key.weight", s->kv_heads * s->key_width, s->width);
-    add_matrix(&b, LH_VQ_VALUE, "value.weight", s->kv_heads * s->value_width, s->width);
+    add_matrix(&b, LH_VQ_QUERY, "attention.query.weight", s->heads * s->key_width, s->width);
+    add_matrix(&b, LH_VQ_KEY, "attention.key.weight", s->kv_heads * s->key_width, s->width);
+    add_matrix(&b, LH_VQ_VALUE, "attention.value.weight", s->kv_heads * s->value_width, s->width);
     if (o->gated) {
-        add_matrix(&b, LH_VQ_GATE, "gate.weight", s->heads * s->value_width, s->width);
+        add_matrix(&b, LH_VQ_GATE, "attention.gate.weight", s->heads * s->value_width, s->width);
     }
-    add_matrix(&b, LH_VQ_RELATIVE, "relative.weight", s->kv_heads * s->key_width, s->width);
-    add_matrix(&b, LH_VQ_OUTPUT, "output.weight", s->width, s->heads * s->value_width);
-    add(&b, LH_VQ_CONTENT_BIAS, "content_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
-    add(&b, LH_VQ_POSITION_BIAS, "position_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
-    add(&b, LH_VQ_SUM, "codebook.sum", 3, sum, LH_INIT_NORMAL, 1.0 / sqrt((double)(s->kv_heads * o->codes)), false,
+    add_matrix(&b, LH_VQ_RELATIVE, "attention.relative.weight", s->kv_heads * s->key_width, s->width);
+    add_matrix(&b, LH_VQ_OUTPUT, "attention.output.weight", s->width, s->heads * s->value_width);
+    add(&b, LH_VQ_CONTENT_BIAS, "attention.content_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+    add(&b, LH_VQ_POSITION_BIAS, "attention.position_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+    add(&b, LH_VQ_SUM, "memory.codebook.sum", 3, sum, LH_INIT_NORMAL, 1.0 / sqrt((double)(s->kv_heads * o->codes)), false,
         LH_GROUP_STATISTICS);
-    add(&b, LH_VQ_COUNT, "codebook.count", 2, sum, LH_INIT_CONSTANT, 1.0, false, LH_GROUP_STATISTICS);
+    add(&b, LH_VQ_COUNT, "memory.codebook.count", 2, sum, LH_INIT_CONSTANT, 1.0, false, LH_GROUP_STATISTICS);
     return b.status;
 }
 
@@ -594,6 +597,8 @@ const lh_memory_kind lh_memory_transformer_vq = {
     .name = "transformer-vq",
     .summary = "counts and mean values of everything that came before, by vector-quantised keys",
     .keys = keys,
+    .presets = lh_vq_presets,
+    .adjustable = adjustable,
     .configure = configure,
     .parameters = parameters,
     .history = history,

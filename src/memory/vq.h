@@ -29,6 +29,8 @@ enum {
 };
 enum { LH_VQ_POSITION_SCALE, LH_VQ_EMBEDDING_BIAS };
 
+extern const lh_recipe_preset lh_vq_presets[]; /* memory/vq_presets.c; ends with a NULL name */
+
 /* ---- the codebook (memory/vq_codebook.c) ---- */
 
 /* The codes [kv_heads, codes, key_width]: sum / max(count, 0.01). A constant. */

@@ -123,9 +123,9 @@ static inline void ref_attend(reference *r, int layer, int head, int i, const do
     int width = (int)c->key_width, wide = (int)c->value_width, d = (int)c->width;
     int kv = head * (int)c->kv_heads / (int)c->heads;
     double scale = pow(width, -0.25), weight[REF_TOTAL], most = -INFINITY, sum = 0, key[REF_WIDE];
-    const double *u = ref_parameter(r, layer, "memory.content_bias") + head * width, *value;
-    const double *w = ref_parameter(r, layer, "memory.position_bias") + head * width;
-    const double *relative = ref_parameter(r, layer, "memory.relative.weight") + kv * width * d;
+    const double *u = ref_parameter(r, layer, "attention.content_bias") + head * width, *value;
+    const double *w = ref_parameter(r, layer, "attention.position_bias") + head * width;
+    const double *relative = ref_parameter(r, layer, "attention.relative.weight") + kv * width * d;
     for (int j = 0; j <= i; j++) {
         bool near = i - j <= o->length;
         weight[j] = -INFINITY;
@@ -176,7 +176,7 @@ static inline void ref_sublayer(reference *r, int layer, double (*x)[REF_WIDE])
     for (int t = 0; t < r->total; t++) {
         ref_norm(x[t], d, ref_parameter(r, layer, "attention_norm.weight"),
                  ref_parameter(r, layer, "attention_norm.bias"), 1, z[t]);
-        ref_product(ref_parameter(r, layer, "memory.key.weight"), (int)c->kv_heads * width, d, z[t], line);
+        ref_product(ref_parameter(r, layer, "attention.key.weight"), (int)c->kv_heads * width, d, z[t], line);
         for (int h = 0; h < c->kv_heads; h++) {
             double code[REF_WIDE];
             ref_norm(line + h * width, width, NULL, NULL, pow(width, -0.25), now->k[t][h]);
@@ -186,7 +186,7 @@ static inline void ref_sublayer(reference *r, int layer, double (*x)[REF_WIDE])
                 r->commitment += (now->k[t][h][i] - code[i]) * (now->k[t][h][i] - code[i]) / r->total;
             }
         }
-        ref_product(ref_parameter(r, layer, "memory.value.weight"), (int)c->kv_heads * wide, d, z[t], line);
+        ref_product(ref_parameter(r, layer, "attention.value.weight"), (int)c->kv_heads * wide, d, z[t], line);
         for (int h = 0; h < c->kv_heads; h++) {
             for (int i = 0; i < wide; i++) {
                 now->v[t][h][i] = o->gated ? ref_silu(line[h * wide + i]) : line[h * wide + i];
@@ -194,19 +194,19 @@ static inline void ref_sublayer(reference *r, int layer, double (*x)[REF_WIDE])
         }
     }
     for (int t = 0; t < r->total; t++) {
-        ref_product(ref_parameter(r, layer, "memory.query.weight"), heads * width, d, z[t], q);
+        ref_product(ref_parameter(r, layer, "attention.query.weight"), heads * width, d, z[t], q);
         for (int h = 0; h < heads; h++) {
             double normed[REF_WIDE];
             ref_norm(q + h * width, width, NULL, NULL, pow(width, -0.25), normed);
             ref_attend(r, layer, h, t, normed, out + h * wide);
         }
         if (o->gated) {
-            ref_product(ref_parameter(r, layer, "memory.gate.weight"), heads * wide, d, z[t], gate);
+            ref_product(ref_parameter(r, layer, "attention.gate.weight"), heads * wide, d, z[t], gate);
             for (int i = 0; i < heads * wide; i++) {
                 out[i] *= ref_silu(gate[i]);
             }
         }
-        ref_product(ref_parameter(r, layer, "memory.output.weight"), d, heads * wide, out, y);
+        ref_product(ref_parameter(r, layer, "attention.output.weight"), d, heads * wide, out, y);
         for (int i = 0; i < d; i++) {
             x[t][i] += y[i];
         }
