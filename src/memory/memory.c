@@ -136,6 +136,35 @@ void lh_memory_begin(lh_memory *memory)
     memset(memory->scratch, 0, sizeof memory->scratch);
 }
 
+lh_memory_seen *lh_memory_look(const lh_memory *memory, lh_context *context)
+{
+    size_t count = (size_t)memory->state_count + 1;
+    lh_memory_seen *seen = lh_arena_alloc(&context->arena, sizeof *seen);
+    lh_tensor **base = lh_arena_alloc(&context->arena, sizeof(lh_tensor *) * count);
+    if (!seen || !base) {
+        lh_op_fail(context, LH_E_MEMORY, "memory", "no memory to remember what a segment found");
+        return NULL;
+    }
+    for (int i = 0; i < memory->state_count; i++) {
+        base[i] = memory->state[i].base;
+    }
+    *seen = (lh_memory_seen){.base = base, .valid = memory->valid, .segments = memory->segments + 1};
+    return seen;
+}
+
+void lh_memory_swap(lh_memory *memory, lh_memory_seen *seen)
+{
+    lh_memory_seen now = {.base = seen->base, .valid = memory->valid, .segments = memory->segments};
+    memory->valid = seen->valid;
+    memory->segments = seen->segments;
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_tensor *base = memory->state[i].base;
+        memory->state[i].base = seen->base[i];
+        seen->base[i] = base;
+    }
+    *seen = now;
+}
+
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
 {
     if (lh_op_stopped(context) || !value || context->recomputing) {

@@ -238,6 +238,16 @@ int lh_memory_entry(const lh_memory *memory, int layer, int which);
 /* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span
  * runs a second time. The model calls this. */
 void lh_memory_begin(lh_memory *memory);
+/* What a segment found, for the second run of its checkpointed spans: several segments of one graph may have run by
+ * then. `seen` (NULL: no memory) lives in the context's arena until the step ends. */
+typedef struct lh_memory_seen {
+    lh_tensor **base;
+    const uint8_t *valid;
+    int64_t segments; /* once the segment is over */
+} lh_memory_seen;
+lh_memory_seen *lh_memory_look(const lh_memory *memory, lh_context *context);
+/* Exchanges what the memory shows with `seen`; a second call undoes it. */
+void lh_memory_swap(lh_memory *memory, lh_memory_seen *seen);
 /* For kinds: the value that the segment found (of a derived entry: the newest), and its replacement. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value);

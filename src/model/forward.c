@@ -13,6 +13,7 @@ typedef struct layer_span {
     int64_t count;
     lh_tensor *sinusoids; /* after their dropout, shared by all layers */
     lh_tensor *positions; /* i32 [count], rotary */
+    lh_memory_seen *seen; /* what the segment found, if layers run again */
 } layer_span;
 
 static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
@@ -249,11 +250,11 @@ static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, co
     return lh_linear(context, h, p->down, p->down_bias);
 }
 
-/* One layer as a span: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input
- * (pre-norm), output (post-norm) or both. */
-static void layer_forward(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+/* One layer: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input (pre-norm),
+ * output (post-norm) or both. */
+static void layer_forward(lh_context *context, const layer_span *span, lh_tensor *const *inputs,
+                          lh_tensor **outputs)
 {
-    const layer_span *span = user;
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
     lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
@@ -276,6 +277,20 @@ static void layer_forward(lh_context *context, void *user, lh_tensor *const *inp
     lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
     outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})
                       : lh_add(context, x, f);
+}
+
+/* The layer as a span that may run a second time, with the memory as it was the first time. */
+static void layer_span_run(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+{
+    const layer_span *span = user;
+    bool again = context->recomputing && span->seen;
+    if (again) {
+        lh_memory_swap(span->stream->memory, span->seen);
+    }
+    layer_forward(context, span, inputs, outputs);
+    if (again) {
+        lh_memory_swap(span->stream->memory, span->seen);
+    }
 }
 
 /* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
@@ -439,6 +454,8 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
             lh_pin(sinusoids);
         }
     }
+    bool spans = model->checkpoint_layers && context->recording;
+    lh_memory_seen *seen = spans ? lh_memory_look(stream->memory, context) : NULL;
     lh_tensor *auxiliary = NULL;
     for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
         layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
@@ -451,10 +468,11 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
                              .layer = layer,
                              .count = count,
                              .sinusoids = sinusoids,
-                             .positions = positions};
+                             .positions = positions,
+                             .seen = seen};
         lh_tensor *outputs[2] = {NULL, NULL};
-        if (model->checkpoint_layers && context->recording) {
-            lh_recompute(context, layer_forward, span, 1, &x, 2, outputs);
+        if (spans) {
+            lh_recompute(context, layer_span_run, span, 1, &x, 2, outputs);
         } else {
             lh_scope inner = lh_scope_begin(context);
             layer_forward(context, span, &x, outputs);

@@ -215,15 +215,17 @@ static void parts_of_a_step_add_up(void **state)
     free(wanted);
 }
 
-static void recomputing_layers_changes_nothing(void **state)
+static void recomputing_changes_nothing(const char *const *method)
 {
-    (void)state;
     double *wanted = NULL;
     int64_t count;
     static const char *const recompute[] = {"train.recompute=false", "train.recompute=true"};
     for (int i = 0; i < 2; i++) {
         tiny t;
-        const char *const settings[] = {TINY_COMPRESSIVE, TINY_DROPOUT, recompute[i], NULL};
+        const char *settings[32] = {recompute[i]};
+        for (int j = 0; method[j]; j++) {
+            settings[j + 1] = method[j];
+        }
         opened(&t, settings, LH_F64);
         for (int j = 0; j < 8; j++) {
             (void)step(&t);
@@ -238,6 +240,18 @@ static void recomputing_layers_changes_nothing(void **state)
         tiny_close(&t);
     }
     free(wanted);
+}
+
+static void recomputing_layers_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const methods[][24] = {
+        {TINY_COMPRESSIVE, TINY_DROPOUT, NULL},
+        {TINY_XL, "train.unroll=2", NULL},
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        recomputing_changes_nothing(methods[i]);
+    }
 }
 
 /* A lane whose document begins has forgotten the one before: with a rate of 0 its loss is that of a fresh memory.
