@@ -251,7 +251,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
     const lh_memory_shape *s = memory->shape;
     const lh_vq_options *o = s->options;
     int64_t position[2] = {memory->batch, o->absolute ? 1 : 0}, table[2] = {o->length + 1, s->width};
-    LH_TRY(lh_memory_add(memory, LH_STATE_CARRIED, LH_I32, 2, position, error, "position"));
+    LH_TRY(lh_memory_add(memory, LH_STATE_CARRIED, LH_I32, 2, position, error, "absolute_position"));
     LH_TRY(lh_memory_add_derived(memory, 2, table, error, "sinusoids"));
     LH_TRY(fill_sinusoids(memory, memory->state[POSITION_TABLE].stored, error));
     for (int layer = 0; layer < s->layers; layer++) {

@@ -25,6 +25,10 @@ static const char tiny_text[] = "[data]\npath = nowhere\nbatch = 2\n"
 /* Settings beside tiny_text, as on a command line. */
 #define TINY_XL "memory.kind=transformer-xl", "memory.length=8"
 #define TINY_COMPRESSIVE "memory.kind=compressive", "memory.length=8", "memory.compressed=4", "memory.rate=2"
+#define TINY_VQ                                                                                                     \
+    "memory.kind=transformer-vq", "memory.codes=7", "memory.length=8", "model.positions=none",                      \
+        "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
+#define TINY_VQ_DROPOUT "model.dropout=0.2", "memory.sinusoid_dropout=0.2", "memory.layer_dropout=0.3"
 #define TINY_DROPOUT                                                                                               \
     "model.dropout=0.2", "model.attention_dropout=0.1", "model.hidden_dropout=0.1", "model.embedding_dropout=0.1", \
         "model.position_dropout=0.1"

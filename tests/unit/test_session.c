@@ -13,6 +13,10 @@
     BASE, "memory.kind=window", "memory.window=5", "model.segment=8", "model.norm=rms", "model.qk_norm=l2", \
         "model.head_scale=true", "model.null_logit=true", "model.see_self=false"
 
+#define VQ                                                                                                      \
+    BASE, "memory.kind=transformer-vq", "memory.codes=5", "memory.length=6", "model.segment=8",                  \
+        "model.positions=none", "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -151,6 +155,12 @@ static void decoding_equals_training(void **state)
     check_token_by_token(window, "window");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
     check_token_by_token(turned, "window with rotary positions");
+    const char *vq[] = {VQ, "model.heads=1", "model.mlp=false", "memory.absolute_positions=true", NULL};
+    check_token_by_token(vq, "Transformer-VQ");
+    const char *mqa[] = {VQ, "model.kv_heads=1", "memory.gated=false", "memory.length=11", NULL};
+    check_token_by_token(mqa, "Transformer-VQ, multi-query");
+    const char *sliding[] = {VQ, "memory.aggregate=false", "memory.length=3", NULL};
+    check_token_by_token(sliding, "Transformer-VQ without its aggregate");
     const char *scaled[] = {COMPRESSIVE, "model.positions=relative", "memory.positions=scaled", NULL};
     check_token_by_token(scaled, "scaled");
     const char *adaptive[] = {COMPRESSIVE, "model.positions=relative", "model.cutoffs=4,7", "model.band_divisor=2",
@@ -169,6 +179,7 @@ static void scores_do_not_depend_on_calls(void **state)
         {COMPRESSIVE, "model.positions=relative", NULL},
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
+        {VQ, "memory.absolute_positions=true", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -217,8 +228,9 @@ static const char *const *state_kinds(int which)
         {COMPRESSIVE, "model.positions=relative", "memory.function=most-used", NULL},
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
+        {VQ, "memory.absolute_positions=true", NULL},
     };
-    return which < 6 ? kinds[which] : NULL;
+    return which < 7 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */
@@ -271,7 +283,10 @@ static void lanes_reset_alone(void **state)
     float x[LANES * VOCAB], fresh[VOCAB], untouched[LANES * VOCAB];
     text(tokens, LANES, TOTAL, 33);
     memcpy(late, tokens + TOTAL, sizeof late);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 7; k++) {
+        if (k == 4 || k == 5) {
+            continue; /* memories that count steps of all lanes together */
+        }
         lh_model *model = model_of(state_kinds(k));
         lh_session *a = session_of(model, LANES), *whole = session_of(model, LANES), *one = session_of(model, 1);
         lh_session_set_overlap(a, 0);

@@ -56,12 +56,13 @@ static void expect_near(const double *got, const double *wanted, int64_t count, 
 static void learns(void **state)
 {
     (void)state;
-    static const char *const kinds[][6] = {
+    static const char *const kinds[][12] = {
         {"memory.kind=none", "train.learning_rate=1e-2", NULL},
         {TINY_XL, "train.learning_rate=1e-2", NULL},
         {TINY_COMPRESSIVE, "train.learning_rate=1e-2", NULL},
+        {TINY_VQ, "train.learning_rate=1e-2", NULL},
     };
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         lh_iteration first = step(&t), last = first;
@@ -78,7 +79,7 @@ static void learns(void **state)
         }
         assert_int_equal(t.training->iteration, 301);
         assert_int_equal(t.training->tokens, 301 * 16);
-        assert_true(kind == 2 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
+        assert_true(kind >= 2 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
         tiny_close(&t);
     }
 }
@@ -248,6 +249,8 @@ static void recomputing_layers_changes_nothing(void **state)
     static const char *const methods[][24] = {
         {TINY_COMPRESSIVE, TINY_DROPOUT, NULL},
         {TINY_XL, "train.unroll=2", NULL},
+        {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=3", NULL},
+        {TINY_VQ, "model.mlp=false", "data.layout=documents", "data.reset_at_document=true", NULL},
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         recomputing_changes_nothing(methods[i]);
@@ -367,14 +370,16 @@ static void validation_is_the_plain_loss(void **state)
 static void no_allocation_per_step(void **state)
 {
     (void)state;
-    static const char *const kinds[][10] = {
+    static const char *const kinds[][16] = {
         {TINY_XL, TINY_DROPOUT, NULL},
         {TINY_COMPRESSIVE, "train.update_period=3", NULL},
         {TINY_COMPRESSIVE, "train.accumulate=2", "train.recompute=true", NULL},
         {TINY_COMPRESSIVE, "train.unroll=2", "memory.detach=false", NULL},
         {"memory.kind=none", "train.optimizer=adafactor", "train.factor_from=2", NULL},
+        {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
+        {TINY_VQ, "memory.restart_below=0.5", "memory.absolute_positions=true", "train.accumulate=2", NULL},
     };
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */
