@@ -65,6 +65,7 @@ static lh_status refuse_foreign_keys(const lh_recipe *recipe, lh_error *error)
         {"model.projection_bias", "must be false: the projections have no biases"},
         {"model.head_scale", "must be false: queries and keys are normed and scaled already"},
         {"model.null_logit", "must be false: a token always sees itself"},
+        {"model.share_attention", "must be false: codebooks belong to their layer's keys"},
         {"model.same_length", "must be false: the state holds everything that came before"},
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {

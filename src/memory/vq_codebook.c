@@ -46,8 +46,9 @@ static void keep_keys(lh_memory *memory, lh_context *context, int index, lh_tens
 {
     int64_t rows = kept_keys(memory->shape->options), batch = k->shape[0], tokens = k->shape[2];
     int64_t total = batch * tokens, good = 0, width = k->shape[1] * k->shape[3];
-    int32_t *token = lh_arena_alloc(&context->arena, sizeof *token * (size_t)(total + rows + 1)), *row = token + total;
-    if (!token) {
+    int32_t *token = lh_arena_alloc(&context->arena, sizeof *token * (size_t)(total + 1));
+    int32_t *row = lh_arena_alloc(&context->arena, sizeof *row * (size_t)rows);
+    if (!token || !row) {
         lh_op_fail(context, LH_E_MEMORY, "transformer-vq", "no memory for %lld keys", (long long)total);
         return;
     }
@@ -102,7 +103,9 @@ static void clear(lh_context *context, lh_tensor *x)
 /* A layer's codebook and the kept keys on the host. */
 typedef struct desk {
     int64_t heads, codes, width, rows;
-    double *sum, *count, *keys, *distance; /* [heads, codes, width], [heads, codes], [rows, heads width], [rows] */
+    double *sum, *count, *keys;        /* [heads, codes, width], [heads, codes], [rows, heads width] */
+    double *distance;                  /* [rows]: of a key from the nearest code so far */
+    int32_t *nearest, *chosen;         /* [rows]: that code; [codes]: the row that a code is made of */
 } desk;
 
 static bool desk_open(desk *d, lh_context *context, const lh_memory_parameters *p, const lh_tensor *keys)
@@ -111,11 +114,13 @@ static bool desk_open(desk *d, lh_context *context, const lh_memory_parameters *
     *d = (desk){.heads = sum->shape[0], .codes = sum->shape[1], .width = sum->shape[2], .rows = keys->shape[0]};
     int64_t sums = lh_tensor_count(sum), counts = d->heads * d->codes, key_count = lh_tensor_count(keys);
     d->sum = lh_arena_alloc(&context->arena, sizeof(double) * (size_t)(sums + counts + key_count + d->rows));
-    if (!d->sum) {
+    d->nearest = lh_arena_alloc(&context->arena, sizeof(int32_t) * (size_t)(d->rows + d->codes));
+    if (!d->sum || !d->nearest) {
         lh_op_fail(context, LH_E_MEMORY, "transformer-vq", "no memory for %lld keys on the host",
                    (long long)d->rows);
         return false;
     }
+    d->chosen = d->nearest + d->rows;
     d->count = d->sum + sums;
     d->keys = d->count + counts;
     d->distance = d->keys + key_count;
@@ -162,26 +167,43 @@ static int64_t draw_row(const desk *d, lh_random *random)
     return (int64_t)lh_random_below(random, (uint64_t)d->rows); /* all keys are codes already */
 }
 
-/* k-means++: each next code is a key drawn by its squared distance from the codes so far. */
+/* Gives the keys of a head to a new code, the key of row `chosen`, where it is nearer than those before. */
+static void take_keys(desk *d, int64_t head, int32_t code, int64_t chosen)
+{
+    const double *centre = d->keys + (chosen * d->heads + head) * d->width;
+    for (int64_t row = 0; row < d->rows; row++) {
+        const double *key = d->keys + (row * d->heads + head) * d->width;
+        double apart = 0;
+        for (int64_t i = 0; i < d->width; i++) {
+            apart += (key[i] - centre[i]) * (key[i] - centre[i]);
+        }
+        if (apart < d->distance[row]) {
+            d->distance[row] = apart;
+            d->nearest[row] = code;
+        }
+    }
+}
+
+/* k-means++: each next code is a key drawn by its squared distance from the codes so far. A code counts as many times as
+ * it is the nearest of a key. There are more keys than codes, so the counts are not all 1 any more. */
 static void seed_codes(desk *d, lh_random *random)
 {
     for (int64_t head = 0; head < d->heads; head++) {
+        int64_t chosen = (int64_t)lh_random_below(random, (uint64_t)d->rows);
         for (int64_t row = 0; row < d->rows; row++) {
             d->distance[row] = INFINITY;
         }
-        int64_t chosen = (int64_t)lh_random_below(random, (uint64_t)d->rows);
         for (int64_t s = 0; s < d->codes; s++) {
-            place(d, head, s, chosen, 1.0);
-            const double *code = d->keys + (chosen * d->heads + head) * d->width;
-            for (int64_t row = 0; row < d->rows; row++) {
-                const double *key = d->keys + (row * d->heads + head) * d->width;
-                double apart = 0;
-                for (int64_t i = 0; i < d->width; i++) {
-                    apart += (key[i] - code[i]) * (key[i] - code[i]);
-                }
-                d->distance[row] = fmin(d->distance[row], apart);
-            }
+            take_keys(d, head, (int32_t)s, chosen);
+            d->chosen[s] = (int32_t)chosen;
+            d->count[head * d->codes + s] = 0;
             chosen = draw_row(d, random);
+        }
+        for (int64_t row = 0; row < d->rows; row++) {
+            d->count[head * d->codes + d->nearest[row]]++;
+        }
+        for (int64_t s = 0; s < d->codes; s++) {
+            place(d, head, s, d->chosen[s], fmax(d->count[head * d->codes + s], 1.0));
         }
     }
 }

@@ -237,10 +237,14 @@ static inline void ref_run(reference *r, const int32_t *tokens, double *logits)
     static double x[REF_TOTAL][REF_WIDE];
     int d = (int)c->width, vocab = (int)c->vocab;
     const double *embedding = ref_parameter(r, -1, "embedding.weight"), *output = ref_parameter(r, -1, "output.weight");
-    const double *bias = ref_parameter(r, -1, "output.bias");
+    const double *bias = ref_parameter(r, -1, "output.bias"), *scale = ref_parameter(r, -1, "memory.position_scale");
+    double base = ((const lh_vq_options *)r->model->memory_options)->position_base;
     r->commitment = 0;
     for (int t = 0; t < r->total; t++) {
-        memcpy(x[t], embedding + tokens[t] * d, sizeof(double) * (size_t)d);
+        for (int i = 0; i < d; i++) {
+            double angle = t * pow(base, -2.0 * (i % (d / 2)) / d);
+            x[t][i] = embedding[tokens[t] * d + i] + (scale ? *scale * (i < d / 2 ? sin(angle) : cos(angle)) : 0);
+        }
     }
     for (int layer = 0; layer < c->layers; layer++) {
         ref_sublayer(r, layer, x);

@@ -367,6 +367,42 @@ static void validation_is_the_plain_loss(void **state)
     tiny_close(&u);
 }
 
+/* What is learned without gradients is no optimizer's: learning rate, clipping and weight decay do not touch it, and it
+ * counts in no norm. */
+static void codebooks_are_no_optimizers(void **state)
+{
+    (void)state;
+    static const char *const settings[][3] = {
+        {"train.learning_rate=1e-3", "train.clip=0", "train.weight_decay=0"},
+        {"train.learning_rate=0.5", "train.clip=1e-3", "train.weight_decay=0.5"},
+        {"train.learning_rate=0.1", "train.optimizer=sgd", "train.weight_decay=0.1"},
+    };
+    float *first = NULL;
+    for (int i = 0; i < 3; i++) {
+        const char *const all[] = {TINY_VQ, "memory.commitment=0", settings[i][0], settings[i][1], settings[i][2], NULL};
+        tiny t;
+        opened(&t, all, LH_F32);
+        lh_tensor *sum = lh_parameters_find(&t.training->model->parameters, "layers.1.memory.codebook.sum")->tensor;
+        size_t bytes = (size_t)lh_tensor_count(sum) * sizeof(float);
+        float *before = malloc(bytes), *after = malloc(bytes);
+        assert_int_equal(lh_tensor_read(sum, before, NULL), LH_OK);
+        lh_iteration result = step(&t);
+        assert_int_equal(lh_tensor_read(sum, after, NULL), LH_OK);
+        assert_null(sum->grad);
+        assert_true(result.norms.group[LH_GROUP_MAIN] > 0 && result.norms.group[LH_GROUP_STATISTICS] == 0);
+        assert_memory_not_equal(before, after, bytes);
+        if (first) {
+            assert_memory_equal(first, after, bytes);
+            free(after);
+        } else {
+            first = after;
+        }
+        free(before);
+        tiny_close(&t);
+    }
+    free(first);
+}
+
 static void no_allocation_per_step(void **state)
 {
     (void)state;
@@ -492,6 +528,7 @@ int main(void)
         cmocka_unit_test(documents_reset_their_lane),
         cmocka_unit_test(unrolled_segments_reach_the_compression),
         cmocka_unit_test(validation_is_the_plain_loss),
+        cmocka_unit_test(codebooks_are_no_optimizers),
         cmocka_unit_test(no_allocation_per_step),
         cmocka_unit_test(broken_tensors_are_named),
         cmocka_unit_test(nonsense_is_refused),

@@ -108,7 +108,7 @@ static const char *const *model_arguments(int which)
         {GAU, SIZES, "memory.length=5", "model.segment=3", "memory.aggregate=false", "model.tied=false",
          "model.final_norm=false"},
         {GAU, SIZES, "memory.length=3", "model.segment=8", "model.heads=4", "model.kv_heads=2", "model.norm_affine=false",
-         "model.norm_bias=false", "model.logit_scale=0.3"},
+         "model.norm_bias=false", "model.logit_scale=0.3", "memory.absolute_positions=true"},
         {VQ, SIZES, "memory.length=6", "model.segment=6", "model.heads=2", "memory.gated=false", "model.activation=relu2",
          "model.hidden=20", "model.hidden_bias=false"},
         {VQ, SIZES, "memory.length=2", "model.segment=6", "model.heads=2", "model.kv_heads=1", "memory.gated=false",
@@ -342,12 +342,175 @@ static void gradients(void **state)
     }
 }
 
+/* 12. The published numbers of parameters. */
+static void published_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *preset;
+        int64_t vocab, width, key_width, value_width, parameters;
+        bool tied;
+    } all[] = {
+        {"preset=transformer-vq-enwik8", 259, 768, 128, 1536, 187679750, false},
+        {"preset=transformer-vq-pg19", 32000, 2048, 128, 4096, 1314659584, true},
+        {"preset=transformer-vq-imagenet64", 259, 2048, 128, 4096, 1249622275, true},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        lh_error error = {0};
+        lh_recipe *recipe;
+        size_t count;
+        const lh_recipe_preset *presets = lh_model_presets(&count);
+        lh_model_description d;
+        tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), presets, count, &error), &error);
+        tiny_check(lh_recipe_override(recipe, all[i].preset, &error), &error);
+        tiny_check(lh_recipe_resolve(recipe, &error), &error);
+        tiny_check(lh_recipe_describe_model(&d, recipe, lh_recipe_integer(recipe, "model.vocab"), &error), &error);
+        int64_t w = all[i].width, k = all[i].key_width, v = all[i].value_width, codes = 512, vocab = all[i].vocab;
+        int64_t unit = w * k + w * (k + 2 * v) + w * k + v * w + 2 * k + 2 * w + codes * k + codes;
+        int64_t formula = 48 * unit + vocab * w + vocab + (all[i].tied ? 2 * w : vocab * w + vocab);
+        assert_int_equal(formula, all[i].parameters);
+        assert_int_equal(d.parameters, formula);
+        assert_true(d.reach >= LH_DISTANCE_ANY);
+        /* cache, counts and mean values of 48 units in single precision */
+        int64_t floats = 512 * (k + v) + codes * v + codes + 512, draws = 3;
+        assert_int_equal(d.state_bytes, 48 * 4 * (floats + draws));
+        lh_recipe_free(recipe);
+    }
+}
+
+/* 13. The loss at the start. Untied without a final norm, logits have the variance of the stream, so the loss is half
+ * of that above ln V; tied, only the input's own token stands out, by scale width / rms. */
+static void first_losses(void **state)
+{
+    (void)state;
+    static const char *const arguments[2][24] = {
+        {GAU, "model.layers=2", "model.width=128", "model.key_width=16", "model.value_width=64", "memory.codes=16",
+         "memory.length=32", "model.segment=64", "model.tied=false", "model.final_norm=false"},
+        {GAU, "model.layers=2", "model.width=128", "model.key_width=16", "model.value_width=64", "memory.codes=16",
+         "memory.length=32", "model.segment=64", "model.logit_scale=0.02"},
+    };
+    for (int tied = 0; tied < 2; tied++) {
+        lh_error error = {0};
+        lh_model *model = model_of(arguments[tied], 7);
+        tiny_check(lh_parameters_initialise(&model->parameters, 5, &error), &error);
+        lh_context *context;
+        lh_stream *stream;
+        tiny_check(lh_context_create(&context, model->backend, 2, &error), &error);
+        tiny_check(lh_stream_create(&stream, model, 8, false, &error), &error);
+        int32_t tokens[8 * 64], targets[8 * 64];
+        text(tokens, 8 * 64, 3);
+        for (int i = 0; i < 8 * 64; i++) {
+            targets[i] = (tokens[i] + 1 + i % (VOCAB - 1)) % VOCAB; /* never the input itself */
+        }
+        lh_forward forward;
+        lh_model_forward(context, model, stream, tokens, 64, &forward);
+        double loss = lh_scalar(context, lh_model_loss(context, model, forward.hidden, targets, NULL, NULL)) / 512;
+        double *hidden = malloc(sizeof *hidden * 512 * 128), square = 0;
+        lh_to_host(context, forward.hidden, hidden);
+        for (int i = 0; i < 512 * 128; i++) {
+            square += hidden[i] * hidden[i] / (512 * 128);
+        }
+        tiny_check(lh_context_status(context, &error), &error);
+        if (tied) { /* hidden is normed; the stream is an embedding of variance 1 and what two units add */
+            double *embedding = lh_tensor_data(model->embedding[0]), own = 0;
+            for (int i = 0; i < 512; i++) {
+                for (int x = 0; x < 128; x++) {
+                    own += 0.02 * hidden[i * 128 + x] * embedding[tokens[i] * 128 + x] / 512;
+                }
+            }
+            assert_true(own > 0.02 * 128 / 2 && own < 0.02 * 128 * 1.05); /* width / rms with rms a little above 1 */
+            assert_true(fabs(loss - log(VOCAB - 1 + exp(own))) < 0.05 * loss);
+            assert_true(loss > log(VOCAB) + 0.1);
+        } else {
+            assert_true(fabs(loss - (log(VOCAB) + square / 2)) < 0.25 * square / 2);
+        }
+        free(hidden);
+        lh_stream_free(stream);
+        lh_context_free(context);
+        lh_model_free(model);
+    }
+}
+
+/* Masks of the sinusoids and sublayers that are left out hold from a sequence's beginning to its end: cut otherwise, the
+ * text gives the same. The next sequence has others. */
+static void draws_hold_for_a_sequence(void **state)
+{
+    (void)state;
+    enum { LANES = 6 };
+    static double results[4][LANES * TOTAL * WIDTH];
+    static const char *const segments[] = {"model.segment=24", "model.segment=6", "model.segment=1"};
+    int differs = 0;
+    for (int s = 0; s < 3; s++) {
+        const char *arguments[] = {GAU,        SIZES, "memory.length=5", "memory.sinusoid_dropout=0.3", "memory.layer_dropout=0.4",
+                                   segments[s], NULL};
+        tiny t = tiny_create(arguments, LANES, 7);
+        lh_error error = {0};
+        int64_t n = t.model->config.segment;
+        t.context->recording = false;
+        for (int sequence = 0; sequence < (s == 1 ? 2 : 1); sequence++) {
+            int32_t tokens[LANES * TOTAL], piece[LANES * TOTAL];
+            double rows[LANES * TOTAL * WIDTH], *out = results[sequence ? 3 : s];
+            text(tokens, LANES * TOTAL, 17);
+            tiny_check(lh_stream_reset(t.stream, t.context, -1, &error), &error);
+            for (int64_t at = 0; at < TOTAL; at += n) {
+                for (int64_t lane = 0; lane < LANES; lane++) {
+                    memcpy(piece + lane * n, tokens + lane * TOTAL + at, sizeof *piece * (size_t)n);
+                }
+                lh_forward forward;
+                lh_model_forward(t.context, t.model, t.stream, piece, n, &forward);
+                lh_to_host(t.context, forward.hidden, rows);
+                for (int64_t lane = 0; lane < LANES; lane++) {
+                    memcpy(out + (lane * TOTAL + at) * WIDTH, rows + lane * n * WIDTH, sizeof *rows * (size_t)(n * WIDTH));
+                }
+                lh_stream_commit(t.stream, t.context);
+                tiny_check(lh_context_status(t.context, &error), &error);
+                lh_context_reset(t.context);
+            }
+        }
+        const int32_t *held = lh_tensor_data(tiny_state(&t, "layers.0.held"));
+        for (int lane = 1; lane < LANES && s == 0; lane++) {
+            differs += held[lane * 3] != held[0];
+        }
+        tiny_free(&t);
+    }
+    assert_true(differs > 0);
+    expect_same(results[1], results[0], LANES * TOTAL * WIDTH, 1e-11, "segments of 6");
+    expect_same(results[2], results[0], LANES * TOTAL * WIDTH, 1e-11, "segments of 1");
+    assert_memory_not_equal(results[3], results[0], sizeof results[0]);
+}
+
+/* What the configuration refuses, and how it says so. */
+static void nonsense_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *setting, *word;
+    } cases[] = {
+        {"model.positions=rotary", "positions"},      {"model.projection_bias=true", "projection_bias"},
+        {"model.attention_dropout=0.1", "share their keys"}, {"model.qk_norm=l2", "qk_norm"},
+        {"model.see_self=false", "see_self"},          {"model.width=7", "even"},
+        {"model.same_length=true", "same_length"},     {"memory.codes=0", "codes"},
+        {"model.share_attention=true", "share_attention"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *arguments[] = {GAU, SIZES, "model.segment=4", cases[i].setting, NULL};
+        lh_error error = {0};
+        lh_model *model = NULL;
+        assert_int_equal(tiny_model(&model, arguments, 7, &error), LH_E_CONFIG);
+        if (!strstr(error.message, cases[i].word)) {
+            fail_msg("the message for %s is \"%s\"", cases[i].setting, error.message);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_do_not_matter), cmocka_unit_test(equals_the_plain_formula),
         cmocka_unit_test(a_short_text_is_dense),  cmocka_unit_test(all_keys_as_codes),
         cmocka_unit_test(causality),              cmocka_unit_test(gradients),
+        cmocka_unit_test(published_sizes),        cmocka_unit_test(first_losses),
+        cmocka_unit_test(draws_hold_for_a_sequence), cmocka_unit_test(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
