@@ -135,8 +135,14 @@ static void print_text(lh_string *out, const char *what, const lh_recipe *recipe
     lh_string_print(out, "memory of one document  %s, and %s while a segment runs\n",
                     lh_format_bytes(a, sizeof a, (double)d->state_bytes),
                     lh_format_bytes(b, sizeof b, (double)d->running_bytes));
-    lh_string_print(out, "reaches back            %lld tokens before a segment of %lld, in every layer\n",
-                    (long long)d->reach, (long long)lh_recipe_integer(recipe, "model.segment"));
+    long long segment = (long long)lh_recipe_integer(recipe, "model.segment");
+    if (d->reach >= LH_DISTANCE_ANY) {
+        lh_string_print(out, "reaches back            to the beginning, from a segment of %lld, in every layer\n",
+                        segment);
+    } else {
+        lh_string_print(out, "reaches back            %lld tokens before a segment of %lld, in every layer\n",
+                        (long long)d->reach, segment);
+    }
     lh_string_print(out, "arithmetic per token    %sflop forward, of it %sflop attention\n",
                     lh_format_count(a, sizeof a, d->flops), lh_format_count(b, sizeof b, d->attention_flops));
 }
@@ -149,12 +155,12 @@ static lh_status print_json(lh_string *out, const char *what, const lh_recipe *r
         json_object_set_new(parts, lh_parameter_part_name((lh_parameter_part)i), json_integer(d->parts[i]));
     }
     json_t *root = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:f, s:f}", "model", what, "memory",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:f, s:f}", "model", what, "memory",
         lh_recipe_string(recipe, "memory.kind"), "layers", (json_int_t)lh_recipe_integer(recipe, "model.layers"),
         "width", (json_int_t)lh_recipe_integer(recipe, "model.width"), "segment",
         (json_int_t)lh_recipe_integer(recipe, "model.segment"), "vocabulary", (json_int_t)vocab, "parameters",
         (json_int_t)d->parameters, "parts", parts, "body", (json_int_t)d->body, "active", (json_int_t)d->active,
-        "state_bytes", (json_int_t)d->state_bytes, "reach", (json_int_t)d->reach, "forward_flops", d->flops,
+        "state_bytes", (json_int_t)d->state_bytes, "reach", d->reach < LH_DISTANCE_ANY ? json_integer(d->reach) : json_null(), "forward_flops", d->flops,
         "attention_flops", d->attention_flops);
     if (!root) {
         return lh_fail(error, LH_E_MEMORY, "no memory for the answer");

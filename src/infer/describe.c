@@ -47,14 +47,15 @@ int64_t lh_model_reach(const lh_model *model)
 static lh_status count_state(lh_model_description *d, const lh_model *model, lh_error *error)
 {
     lh_memory *memory;
-    lh_memory_options options = lh_model_memory_options(model, 1, false);
+    lh_memory_options options = lh_model_memory_options(model, 1, true);
     LH_TRY(lh_memory_create(&memory, &options, error));
     d->state_bytes = lh_memory_stream_bytes(memory);
+    d->running_bytes = lh_memory_running_bytes(memory);
     lh_memory_free(memory);
     const lh_model_config *c = &model->config;
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
     row = model->memory_kind->sublayer ? 0 : row;
-    d->running_bytes = c->layers * c->segment * row * (int64_t)lh_dtype_size(model->parameters.dtype);
+    d->running_bytes += c->layers * c->segment * row * (int64_t)lh_dtype_size(model->parameters.dtype);
     return LH_OK;
 }
 

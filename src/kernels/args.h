@@ -45,6 +45,10 @@
     X(ATTENTION, attention) \
     X(ATTENTION_BACKWARD, attention_backward) \
     X(ATTENTION_MASS, attention_mass) \
+    X(NEAREST_CODE, nearest_code)   /* vector quantisation: argmin over a codebook */ \
+    X(CODE_MEANS, code_means)       /* running means of rows by code */ \
+    X(CODE_MEANS_BACKWARD, code_means_backward) \
+    X(CODE_SUMS, code_sums)         /* sums of rows by code */ \
     X(SUM_SQUARES, sum_squares) \
     X(ADAMW, adamw) \
     X(SGD, sgd) \
@@ -420,6 +424,52 @@ typedef struct lh_attention_mass_args {
     double weight;
     void *mass[LH_ATTENTION_MAX_SOURCES];
 } lh_attention_mass_args;
+
+/* ---- vector quantisation ---------------------------------------------------------------------------------------
+ */
+
+/* Codes are numbered from 1, so that zeroed memory holds none: 0 (or less) is no code.
+ *
+ * For each row of k the nearest code of its head's codebook by Euclidean distance; equally near codes: the lowest
+ * number. With |k - c|^2 = |k|^2 - 2 (k . c - |c|^2 / 2) the search is a product and an argmax; nothing of size length
+ * x codes exists. Rows are looked at on their own: the result does not depend on what else is in the call. */
+typedef struct lh_nearest_code_args {
+    int64_t batch, heads, length, codes, width; /* codes >= 1 */
+    lh_strided k;                               /* [batch, heads, length, width] */
+    const void *codebook;                       /* [heads, codes, width] */
+    int32_t *code;                              /* [batch, heads, length]: 1 .. codes */
+    void *distance;                             /* [batch, heads, length]: |k - c|^2, summed as it stands, or NULL */
+    lh_strided quantised; /* k's shape: the code itself, bit for bit; NULL data if not wanted */
+} lh_nearest_code_args;
+
+/* Running means: with n_s = how many rows of v have code s,
+ *     new_count[s] = count[s] + n_s
+ *     new_mean[s] = (count[s] / max(new_count[s], 1)) mean[s] + sum over those rows of v / max(new_count[s], 1)
+ * so that magnitudes stay those of v however long it goes on (Lingle 2023, 3.4). Rows without a code are skipped.
+ * new_mean may be mean, new_count may be count. */
+typedef struct lh_code_means_args {
+    int64_t batch, heads, length, codes, width;
+    const int32_t *code;  /* [batch, heads, length], <= codes */
+    const int32_t *count; /* [batch, heads, codes] */
+    int32_t *new_count;   /* the same; read in the backward pass */
+    lh_strided v;         /* [batch, heads, length, width] */
+    const void *mean;     /* [batch, heads, codes, width] */
+    void *new_mean;
+    const void *d_new_mean; /* backward */
+    lh_strided d_v;         /* NULL data if not wanted */
+    void *d_mean;           /* or NULL */
+} lh_code_means_args;
+
+/* sum[h][s] += sum over batch and rows t with code s of weight[b][t] x[b][h][t]; total[h][s] += the weights. Rows of
+ * weight 0 or without a code are not looked at. */
+typedef struct lh_code_sums_args {
+    int64_t batch, heads, length, codes, width;
+    const int32_t *code; /* [batch, heads, length], <= codes */
+    lh_strided x;        /* [batch, heads, length, width] */
+    const void *weight;  /* [batch, length] or NULL: 1 */
+    void *sum;           /* [heads, codes, width] */
+    void *total;         /* [heads, codes] */
+} lh_code_sums_args;
 
 /* ---- optimizer steps: arrays of n REAL, in place
  * ----------------------------------------------------------------- */

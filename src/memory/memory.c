@@ -136,27 +136,33 @@ void lh_memory_begin(lh_memory *memory)
     memset(memory->scratch, 0, sizeof memory->scratch);
 }
 
-lh_tensor **lh_memory_remember(const lh_memory *memory, lh_context *context)
+lh_memory_seen *lh_memory_look(const lh_memory *memory, lh_context *context)
 {
-    size_t count = (size_t)(memory->state_count ? memory->state_count : 1);
-    lh_tensor **bases = lh_arena_alloc(&context->arena, sizeof(lh_tensor *) * count);
-    if (!bases) {
-        lh_op_fail(context, LH_E_MEMORY, "memory", "no memory for the list of state tensors");
+    size_t count = (size_t)memory->state_count + 1;
+    lh_memory_seen *seen = lh_arena_alloc(&context->arena, sizeof *seen);
+    lh_tensor **base = lh_arena_alloc(&context->arena, sizeof(lh_tensor *) * count);
+    if (!seen || !base) {
+        lh_op_fail(context, LH_E_MEMORY, "memory", "no memory to remember what a segment found");
         return NULL;
     }
     for (int i = 0; i < memory->state_count; i++) {
-        bases[i] = memory->state[i].base;
+        base[i] = memory->state[i].base;
     }
-    return bases;
+    *seen = (lh_memory_seen){.base = base, .valid = memory->valid, .segments = memory->segments + 1};
+    return seen;
 }
 
-void lh_memory_recall(lh_memory *memory, lh_tensor **bases)
+void lh_memory_swap(lh_memory *memory, lh_memory_seen *seen)
 {
-    for (int i = 0; bases && i < memory->state_count; i++) {
-        lh_tensor *now = memory->state[i].base;
-        memory->state[i].base = bases[i];
-        bases[i] = now;
+    lh_memory_seen now = {.base = seen->base, .valid = memory->valid, .segments = memory->segments};
+    memory->valid = seen->valid;
+    memory->segments = seen->segments;
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_tensor *base = memory->state[i].base;
+        memory->state[i].base = seen->base[i];
+        seen->base[i] = base;
     }
+    *seen = now;
 }
 
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value)
@@ -283,14 +289,26 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error)
     return LH_OK;
 }
 
+static int64_t lane_bytes(const lh_memory *memory, const lh_state_tensor *entry)
+{
+    int64_t count = memory->batch > 0 ? lh_tensor_count(entry->stored) / memory->batch : 0;
+    return count * (int64_t)lh_dtype_size(entry->stored->dtype);
+}
+
 int64_t lh_memory_stream_bytes(const lh_memory *memory)
 {
     int64_t bytes = 0;
     for (int i = 0; i < memory->state_count; i++) {
-        if (lh_state_saved(memory->state[i].class, false) && memory->batch > 0) {
-            bytes += lh_tensor_count(memory->state[i].stored) / memory->batch *
-                     (int64_t)lh_dtype_size(memory->state[i].stored->dtype);
-        }
+        bytes += lh_state_saved(memory->state[i].class, false) ? lane_bytes(memory, &memory->state[i]) : 0;
+    }
+    return bytes;
+}
+
+int64_t lh_memory_running_bytes(const lh_memory *memory)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < memory->state_count; i++) {
+        bytes += memory->state[i].class == LH_STATE_RUNNING ? lane_bytes(memory, &memory->state[i]) : 0;
     }
     return bytes;
 }

@@ -136,7 +136,7 @@ typedef struct lh_memory_kind {
                             lh_error *error);
     /* How many positions before the segment a query can look back to in distances: sizes the relative table. */
     int64_t (*history)(const lh_memory_shape *shape);
-    /* How many tokens before a segment its state can hold something of. NULL: history. */
+    /* How many tokens before a segment its state can hold something of; LH_DISTANCE_ANY: all. NULL: history. */
     int64_t (*reach)(const lh_memory_shape *shape);
     /* Mean number of keys that a query of this layer scores, for the arithmetic count. NULL: half the segment plus
      * history. */
@@ -264,12 +264,16 @@ int lh_memory_entry(const lh_memory *memory, int layer, int which);
 /* A segment begins: what read and write see from now on is the state as it is here, also when a checkpointed span
  * runs a second time. The model calls this. */
 void lh_memory_begin(lh_memory *memory);
-/* What the running segment found, to be looked at again when a span of it runs a second time while later segments
- * of the same step have begun: `recall` puts it back for as long as the span runs and gives what was there before
- * to the array, for a second call to put back. One entry for each state tensor, in the context's arena; NULL after
- * an error. */
-lh_tensor **lh_memory_remember(const lh_memory *memory, lh_context *context);
-void lh_memory_recall(lh_memory *memory, lh_tensor **bases);
+/* What a segment found, for the second run of its checkpointed spans: several segments of one graph may have run by
+ * then. `seen` (NULL: no memory) lives in the context's arena until the step ends. */
+typedef struct lh_memory_seen {
+    lh_tensor **base;
+    const uint8_t *valid;
+    int64_t segments; /* once the segment is over */
+} lh_memory_seen;
+lh_memory_seen *lh_memory_look(const lh_memory *memory, lh_context *context);
+/* Exchanges what the memory shows with `seen`; a second call undoes it. */
+void lh_memory_swap(lh_memory *memory, lh_memory_seen *seen);
 /* For kinds: the value that the segment found (of a derived entry: the newest), and its replacement. */
 lh_tensor *lh_memory_get(const lh_memory *memory, int index);
 void lh_memory_set(lh_memory *memory, lh_context *context, int index, lh_tensor *value);
@@ -293,5 +297,7 @@ lh_status lh_memory_copy(lh_memory *to, const lh_memory *from, lh_error *error);
 bool lh_state_saved(lh_state_class class, bool session);
 /* Bytes of state of one stream: what is carried and stored. */
 int64_t lh_memory_stream_bytes(const lh_memory *memory);
+/* Bytes that the running segment of one stream takes in inference, beside what the stack keeps itself. */
+int64_t lh_memory_running_bytes(const lh_memory *memory);
 
 #endif

@@ -76,6 +76,8 @@ static const lh_recipe_key model_keys[] = {
      "multiply embeddings by sqrt(width)"},
     {"model", "output_bias", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL, "a bias per output symbol"},
     {"model", "logit_scale", LH_RECIPE_REAL, "1", 1e-6, 1e6, NULL, NULL, "logits are multiplied by this"},
+    {"model", "scale_output_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.output_bias=true",
+     "logit_scale multiplies the output biases, too"},
     {"model", "input_projection", LH_RECIPE_CHOICE, "none", 0, 0, "none|relu", NULL,
      "relu: ReLU(Dropout(e W + b)) behind the embedding"},
     {"model", "cutoffs", LH_RECIPE_LIST, "", 1, 1 << 24, NULL, NULL,
@@ -266,6 +268,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->embedding_scaled = lh_recipe_boolean(recipe, "model.embedding_scaled");
     c->output_bias = lh_recipe_boolean(recipe, "model.output_bias");
     c->logit_scale = lh_recipe_real(recipe, "model.logit_scale");
+    c->scale_output_bias = c->output_bias && lh_recipe_boolean(recipe, "model.scale_output_bias");
     c->input_relu = strcmp(lh_recipe_string(recipe, "model.input_projection"), "relu") == 0;
     c->dropout = lh_recipe_real(recipe, "model.dropout");
     c->attention_dropout = lh_recipe_real(recipe, "model.attention_dropout");

@@ -13,8 +13,7 @@ typedef struct layer_span {
     int64_t count;
     lh_tensor *sinusoids; /* after their dropout, shared by all layers */
     lh_tensor *positions; /* i32 [count], rotary */
-    lh_tensor **bases;    /* the state as this segment found it, for the second run; or NULL */
-    const uint8_t *valid; /* of this segment */
+    lh_memory_seen *seen; /* what the segment found, if layers run again */
 } layer_span;
 
 static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
@@ -256,11 +255,11 @@ static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, co
     return lh_linear(context, h, p->down, p->down_bias);
 }
 
-/* One layer as a span: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input
+/* One layer: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input
  * (pre-norm), output (post-norm) or both. */
-static void layer_forward(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+static void layer_forward(lh_context *context, const layer_span *span, lh_tensor *const *inputs,
+                          lh_tensor **outputs)
 {
-    const layer_span *span = user;
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
     lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
@@ -285,21 +284,18 @@ static void layer_forward(lh_context *context, void *user, lh_tensor *const *inp
                       : lh_add(context, x, f);
 }
 
-/* The same when it runs again: later segments of the step may have begun since. */
-static void layer_again(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
+/* The layer as a span that may run a second time, with the memory as it was the first time. */
+static void layer_span_run(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
 {
     const layer_span *span = user;
-    lh_memory *memory = span->stream->memory;
-    const uint8_t *valid = memory->valid;
-    if (!context->recomputing) {
-        layer_forward(context, user, inputs, outputs);
-        return;
+    bool again = context->recomputing && span->seen;
+    if (again) {
+        lh_memory_swap(span->stream->memory, span->seen);
     }
-    lh_memory_recall(memory, span->bases);
-    memory->valid = span->valid;
-    layer_forward(context, user, inputs, outputs);
-    memory->valid = valid;
-    lh_memory_recall(memory, span->bases);
+    layer_forward(context, span, inputs, outputs);
+    if (again) {
+        lh_memory_swap(span->stream->memory, span->seen);
+    }
 }
 
 /* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
@@ -463,8 +459,8 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
             lh_pin(sinusoids);
         }
     }
-    bool again = model->checkpoint_layers && context->recording;
-    lh_tensor **bases = again && !lh_op_stopped(context) ? lh_memory_remember(stream->memory, context) : NULL;
+    bool spans = model->checkpoint_layers && context->recording;
+    lh_memory_seen *seen = spans ? lh_memory_look(stream->memory, context) : NULL;
     lh_tensor *auxiliary = NULL;
     for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
         layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
@@ -478,11 +474,10 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
                              .count = count,
                              .sinusoids = sinusoids,
                              .positions = positions,
-                             .bases = bases,
-                             .valid = stream->memory->valid};
+                             .seen = seen};
         lh_tensor *outputs[2] = {NULL, NULL};
-        if (again) {
-            lh_recompute(context, layer_again, span, 1, &x, 2, outputs);
+        if (spans) {
+            lh_recompute(context, layer_span_run, span, 1, &x, 2, outputs);
         } else {
             lh_scope inner = lh_scope_begin(context);
             layer_forward(context, span, &x, outputs);

@@ -26,6 +26,13 @@ static lh_tensor *band_table(lh_context *context, const lh_model *model, int ban
     return lh_concat(context, 2, (lh_tensor *[]){model->output[0], model->clusters}, 0);
 }
 
+static lh_tensor *band_bias(lh_context *context, const lh_model *model, int band)
+{
+    const lh_model_config *c = &model->config;
+    lh_tensor *bias = model->output_bias[band];
+    return bias && c->scale_output_bias && c->logit_scale != 1.0 ? lh_scale(context, bias, c->logit_scale) : bias;
+}
+
 static int32_t cluster_column(const lh_model *model, int band)
 {
     int64_t size = model->config.cutoff[1] + model->config.bands - 1;
@@ -60,9 +67,9 @@ static lh_tensor *band_loss(lh_context *context, const lh_model *model, int band
     lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
     lh_tensor *ids = lh_from_host(context, LH_I32, 1, &count, targets);
     lh_tensor *loss = lh_linear_cross_entropy_best(
-        context, to_band(context, rows, projection), band_table(context, model, band), model->output_bias[band],
-        ids, weights_tensor(context, model, count, weights), model->config.logit_scale,
-        context->training ? model->z_loss : 0.0, &values, best ? &columns : NULL);
+        context, to_band(context, rows, projection), band_table(context, model, band),
+        band_bias(context, model, band), ids, weights_tensor(context, model, count, weights),
+        model->config.logit_scale, context->training ? model->z_loss : 0.0, &values, best ? &columns : NULL);
     double *host = NULL;
     if (loss && (nll || best)) {
         host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)(count ? count : 1));
@@ -203,7 +210,7 @@ static lh_tensor *table_logits(lh_context *context, const lh_model *model, int b
     if (model->config.logit_scale != 1.0) {
         x = lh_scale(context, x, model->config.logit_scale);
     }
-    return lh_linear(context, x, band_table(context, model, band), model->output_bias[band]);
+    return lh_linear(context, x, band_table(context, model, band), band_bias(context, model, band));
 }
 
 lh_tensor *lh_model_logits(lh_context *context, const lh_model *model, lh_tensor *hidden)

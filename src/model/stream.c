@@ -150,7 +150,7 @@ int64_t lh_stream_bytes(const lh_stream *stream)
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
     bool own = stream->inference && !stream->model->memory_kind->sublayer;
     int64_t segment = own ? c->layers * c->segment * row * element : 0;
-    return lh_memory_stream_bytes(stream->memory) + segment;
+    return lh_memory_stream_bytes(stream->memory) + lh_memory_running_bytes(stream->memory) + segment;
 }
 
 void lh_stream_commit(lh_stream *stream, lh_context *context)

@@ -96,7 +96,7 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
         (in->k->shape[0] != batch && in->k->shape[0] != 1) || in->k->shape[3] != args->qk_width) {
         return source_fault(context, s, "keys", in->k, q);
     }
-    if (in->v->shape[0] != in->k->shape[0] || in->v->shape[1] != in->k->shape[1] ||
+    if ((in->v->shape[0] != batch && in->v->shape[0] != 1) || in->v->shape[1] != in->k->shape[1] ||
         in->v->shape[2] != in->k->shape[2] || in->v->shape[3] != args->v_width ||
         !factors_fit(in->v_scale, in->v) || in->k->shape[1] != args->kv_heads || args->kv_heads < 1 ||
         heads % args->kv_heads != 0) {

@@ -60,6 +60,10 @@ lh_tensor *lh_linear(lh_context *context, lh_tensor *x, lh_tensor *w, lh_tensor 
  * instead of kept (ops/feed_forward.c). x [..., hidden], bias [hidden] or NULL, w [out, hidden]. */
 lh_tensor *lh_activation_linear(lh_context *context, lh_tensor *x, lh_tensor *bias, lh_function function,
                                 lh_tensor *w, lh_tensor *out_bias);
+/* (f(gate) value) Wᵀ: a gated unit and a linear, whose middle is made again, too. gate, value [..., hidden],
+ * w [out, hidden]. */
+lh_tensor *lh_gated_linear(lh_context *context, lh_tensor *gate, lh_tensor *value, lh_function function,
+                           lh_tensor *w);
 /* Batched a [..., m, k] times b [..., k, n] (or its transpose [..., n, k] if transpose_b); leading sizes agree. */
 lh_tensor *lh_matmul(lh_context *context, lh_tensor *a, lh_tensor *b, bool transpose_b);
 
@@ -143,7 +147,8 @@ lh_tensor *lh_top_k(lh_context *context, lh_tensor *x, int64_t k, bool late_ties
 /* One key source, in tensors. Field by field as lh_attention_source (kernels/args.h), where the formula stands. */
 typedef struct lh_key_source {
     lh_key_layout layout;
-    lh_tensor *k, *v; /* [batch or 1, kv_heads, k_len, qk_width / v_width], any strides with the last one 1 */
+    lh_tensor *k, *v; /* [batch or 1, kv_heads, k_len, qk_width / v_width], any strides with the last one 1; one may
+                         repeat over the batch without the other */
     int64_t offset, min_distance, max_distance;
     lh_tensor *low, *high;                   /* i32 [batch or 1, heads or 1, q_len] or NULL */
     lh_tensor *content_bias, *position_bias; /* [heads, qk_width] or NULL */
@@ -206,6 +211,27 @@ lh_tensor *lh_nearest(lh_context *context, lh_tensor *q, const lh_row_ring *ring
 /* Writes x [batch, heads, count, width] behind what each lane has written; count <= capacity. In place and off the
  * tape: what the last `capacity` - count rows hold stays. Returns the new `written`. */
 lh_tensor *lh_ring_append(lh_context *context, const lh_row_ring *ring, lh_tensor *x, lh_tensor *written);
+
+/* ---- vector quantisation (ops/codes.c)
+ * --------------------------------------------------------------------------------- */
+
+/* k [batch, heads, length, width] with each row replaced by the nearest code of codebook [heads, codes, width]
+ * (ties: the lowest number), bit for bit; the gradient goes straight through to k, none to the codebook (van den
+ * Oord et al. 2017). *codes, if asked for, receives their numbers from 1 on, i32 [batch, heads, length]; *distance
+ * |k - code|^2, [batch, heads, length], whose gradient, 2 (k - code), reaches k: the commitment loss is made of it.
+ */
+lh_tensor *lh_quantise(lh_context *context, lh_tensor *k, lh_tensor *codebook, lh_tensor **codes,
+                       lh_tensor **distance);
+/* Running means by code (Lingle 2023, 3.4): mean [batch, heads, codes, width] and count i32 [batch, heads, codes],
+ * with the rows of v [batch, heads, length, width] taken in under their codes, i32 [batch, heads, length] (0 or
+ * less: left out). Returns the new means, *new_count the new counts. Gradients reach mean and v, not the counts. */
+lh_tensor *lh_code_means(lh_context *context, lh_tensor *mean, lh_tensor *count, lh_tensor *codes, lh_tensor *v,
+                         lh_tensor **new_count);
+/* Adds to sum [heads, codes, width] the rows of x [batch, heads, length, width] under their codes, and to total
+ * [heads, codes] how many there were; weight [batch, length] or NULL: rows of weight 0 are left out, others count
+ * so much. sum and total are contiguous and changed in place; nothing is recorded. */
+void lh_code_sums(lh_context *context, lh_tensor *x, lh_tensor *codes, lh_tensor *weight, lh_tensor *sum,
+                  lh_tensor *total);
 
 /* ---- position tables on the host (ops/position.c)
  * -------------------------------------------------------------------- */

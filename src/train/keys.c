@@ -69,7 +69,10 @@ static const lh_recipe_key train_keys[] = {
     {"train", "factor_from", LH_RECIPE_INTEGER, "128", 2, 1 << 24, NULL, "train.optimizer=adafactor",
      "second moments of matrices are factored if both sides have at least this size"},
     {"train", "weight_decay", LH_RECIPE_REAL, "0", 0, 100, NULL, NULL,
-     "times the learning rate; gains, biases and embeddings are left out"},
+     "of matrices, times the learning rate; gains, biases and (decay_embeddings) embeddings are left out"},
+    {"train", "decay_scaled", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, NULL,
+     "multiply weight decay by the learning rate; false: every update takes that part of the weights"},
+    {"train", "decay_embeddings", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, NULL, "weight decay on embedding tables, too"},
     {"train", "clip", LH_RECIPE_REAL, "0.25", 0, 1e9, NULL, NULL, "greatest norm of the gradient; 0: no clipping"},
     {"train", "clip_rule", LH_RECIPE_CHOICE, "above", 0, 0, "above|always", NULL,
      "always: a gradient whose norm is below clip is lengthened to it, too"},
@@ -207,6 +210,8 @@ static void read_optimizer(lh_train_config *c, const lh_recipe *recipe)
     for (int group = 0; group < LH_GROUP_COUNT; group++) {
         o->weight_decay[group] = lh_recipe_real(recipe, "train.weight_decay");
     }
+    o->decay_apart = !lh_recipe_boolean(recipe, "train.decay_scaled");
+    c->decay_embeddings = lh_recipe_boolean(recipe, "train.decay_embeddings");
     o->weight_decay[LH_GROUP_COMPRESSOR] = lh_recipe_real(recipe, "train.compressor_weight_decay");
     o->rate_scale[LH_GROUP_COMPRESSOR] = lh_recipe_real(recipe, "train.compressor_rate");
 }

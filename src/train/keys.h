@@ -36,6 +36,7 @@ typedef struct lh_train_config {
     int64_t period, period_after; /* from iteration period_after on, one update for `period` segments */
     int64_t unroll;               /* segments of one graph */
     int64_t forget_every;         /* tokens of a lane after which all memories are cleared; 0: never */
+    bool decay_embeddings;        /* weight decay on embedding tables, too */
     bool keep_graph;              /* gradients flow between them */
     bool recompute;
     uint64_t seed;

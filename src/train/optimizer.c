@@ -188,6 +188,11 @@ static void update(lh_optimizer *optimizer, lh_context *context, lh_optimizer_sl
     double decay = parameter->decay ? o->weight_decay[parameter->group] : 0.0;
     int64_t rows, columns, count = lh_tensor_count(tensor);
     rate *= o->rate_scale[parameter->group];
+    if (o->decay_apart && decay != 0.0) {
+        lh_add_scaled_args shrink = {.n = count, .beta = 1.0 - decay, .x = param, .y = param};
+        lh_run(context, LH_KERNEL_ADD_SCALED, tensor->dtype, &shrink);
+        decay = 0.0;
+    }
     switch (o->kind) {
     case LH_OPTIMIZER_ADAMW: {
         lh_adamw_args args = {.n = count,

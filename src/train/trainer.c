@@ -96,6 +96,10 @@ static lh_status build(lh_training *t, const lh_recipe *recipe, const lh_backend
                                 "is no multiple of the %lld tokens that a lane reads in a step", (long long)step);
     }
     LH_TRY(lh_parameters_initialise(&t->model->parameters, c->seed, error));
+    for (int i = 0; i < t->model->parameters.count && c->decay_embeddings; i++) {
+        lh_parameter *p = &t->model->parameters.items[i];
+        p->decay |= strncmp(p->name, "embedding.", 10) == 0;
+    }
     unsigned groups = ~0u;
     if (c->optimizer.rate_scale[LH_GROUP_COMPRESSOR] == 0) {
         groups &= ~(1u << LH_GROUP_COMPRESSOR);

@@ -50,6 +50,10 @@ static const bound bounds[LH_KERNEL_COUNT] = {
     [LH_KERNEL_POOL] = {3e-7, 3e-7},
     [LH_KERNEL_POOL_BACKWARD] = {1e-6, 1e-6},
     [LH_KERNEL_GEMM] = {1e-6, 1e-6}, /* scale: 1 + k / 4 */
+    [LH_KERNEL_NEAREST_CODE] = {1e-6, 2e-6},
+    [LH_KERNEL_CODE_MEANS] = {1e-6, 1e-6},
+    [LH_KERNEL_CODE_MEANS_BACKWARD] = {4e-7, 4e-7},
+    [LH_KERNEL_CODE_SUMS] = {1e-6, 1e-6},
     [LH_KERNEL_SUM_SQUARES] = {1e-12, 1e-12},
     [LH_KERNEL_ADAMW] = {1e-6, 1e-6},
     [LH_KERNEL_SGD] = {5e-7, 5e-7},
@@ -62,6 +66,7 @@ typedef enum operand_kind {
     INOUT, /* REAL */
     IN_INT,
     OUT_INT,      /* int32_t, exact; starts as garbage */
+    INOUT_INT,    /* int32_t, exact */
     INOUT_DOUBLE, /* double whatever REAL is */
     IN_DOUBLE,
     INOUT_LONG, /* int64_t, exact */
@@ -156,6 +161,7 @@ static inline size_t operand_size(operand_kind kind, bool is_double)
 {
     switch (kind) {
     case IN_INT:
+    case INOUT_INT:
     case OUT_INT: return sizeof(int32_t);
     case INOUT_DOUBLE:
     case IN_DOUBLE: return sizeof(double);
@@ -168,6 +174,7 @@ static inline void put_value(operand_kind kind, bool is_double, void *at, double
 {
     switch (kind) {
     case IN_INT:
+    case INOUT_INT:
     case OUT_INT: *(int32_t *)at = (int32_t)value; break;
     case INOUT_LONG: *(int64_t *)at = (int64_t)value; break;
     case INOUT_DOUBLE:
@@ -185,6 +192,7 @@ static inline double get_value(operand_kind kind, bool is_double, const void *at
 {
     switch (kind) {
     case IN_INT:
+    case INOUT_INT:
     case OUT_INT: return *(const int32_t *)at;
     case INOUT_LONG: return (double)*(const int64_t *)at;
     case INOUT_DOUBLE:
@@ -262,7 +270,7 @@ static inline void compare_results(const problem *p, const char *version, double
 {
     for (int i = 0; i < p->count; i++) {
         const operand *o = &p->operands[i];
-        bool exact = exactly || o->kind == OUT_INT || o->kind == INOUT_LONG;
+        bool exact = exactly || o->kind == OUT_INT || o->kind == INOUT_INT || o->kind == INOUT_LONG;
         for (int64_t e = 0; o->same_as < 0 && e < o->count; e++) {
             double a = got[i][e], b = wanted[i][e];
             if (same_value(a, b)) {

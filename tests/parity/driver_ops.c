@@ -194,6 +194,38 @@ static void op_activation_linear(driver *d)
          lh_activation_linear(d->context, input(d, 0), input(d, 1), function_of(d), input(d, 2), input(d, 3)));
 }
 
+static void op_gated_linear(driver *d)
+{
+    keep(d, 0, lh_gated_linear(d->context, input(d, 0), input(d, 1), function_of(d), input(d, 2)));
+}
+
+/* in: keys, codebook. out: quantised, codes, distances. */
+static void op_quantise(driver *d)
+{
+    lh_tensor *codes = NULL, *distance = NULL;
+    keep(d, 0, lh_quantise(d->context, input(d, 0), input(d, 1), &codes, &distance));
+    keep(d, 1, codes);
+    keep(d, 2, distance);
+}
+
+/* in: means, counts, codes, values. out: new means, new counts. */
+static void op_code_means(driver *d)
+{
+    lh_tensor *count = NULL;
+    keep(d, 0, lh_code_means(d->context, input(d, 0), input(d, 1), input(d, 2), input(d, 3), &count));
+    keep(d, 1, count);
+}
+
+/* in: rows, codes, weights, codebook of the shape wanted. out: sums, totals. */
+static void op_code_sums(driver *d)
+{
+    lh_tensor *like = input(d, 3), *sum = lh_new_like(d->context, like, true);
+    lh_tensor *total = lh_new(d->context, like->dtype, 2, like->shape, true);
+    lh_code_sums(d->context, input(d, 0), input(d, 1), input(d, 2), sum, total);
+    keep(d, 0, sum);
+    keep(d, 1, total);
+}
+
 static void op_matmul(driver *d)
 {
     keep(d, 0, lh_matmul(d->context, input(d, 0), input(d, 1), yes(d, "transpose_b")));
@@ -493,6 +525,10 @@ static const struct {
     {"mean_square_error", op_mean_square_error},
     {"linear", op_linear},
     {"activation_linear", op_activation_linear},
+    {"gated_linear", op_gated_linear},
+    {"quantise", op_quantise},
+    {"code_means", op_code_means},
+    {"code_sums", op_code_sums},
     {"matmul", op_matmul},
     {"layer_norm", op_norm},
     {"rms_norm", op_norm},

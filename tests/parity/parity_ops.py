@@ -207,6 +207,10 @@ for name in ("gelu", "relu_squared"):
 for name in ("silu", "gelu", "gelu_tanh", "sigmoid"):
     Case("gated " + name, {"x": randn(5, 3, 94)}, [call("gated", ["x"], function=name)],
          lambda x, function=FUNCTIONS[name]: {"y": function(x[..., :47]) * x[..., 47:]})
+for name in ("silu", "gelu_tanh"):
+    Case("gated linear " + name, {"g": randn(5, 3, 47), "v": randn(5, 3, 47), "w": randn(20, 47)},
+         [call("gated_linear", ["g", "v", "w"], function=name)],
+         lambda g, v, w, function=FUNCTIONS[name]: {"y": F.linear(function(g) * v, w)})
 Case("softmax", {"x": randn(6, 5, 77) * 3}, [call("softmax", ["x"], ["y"]), call("softmax", ["x"], ["z"], log=True)],
      lambda x: {"y": F.softmax(x, -1), "z": F.log_softmax(x, -1)})
 
@@ -318,6 +322,41 @@ for maximum, function in ((True, F.max_pool1d), (False, F.avg_pool1d)):
              lambda x, f=function, k=kernel, s=stride: {"y": f(x.transpose(1, 2), k, s).transpose(1, 2)})
 Case("top k", {"x": randn(9, 200)}, [call("top_k", ["x"], k=17)],
      lambda x: {"y": x.topk(17).indices.sort().values.float()})
+
+# ---- vector quantisation ---------------------------------------------------------------------------------------------
+
+
+def quantise(k, c):
+    distance = ((k[:, :, :, None] - c[None, :, None]) ** 2).sum(-1)
+    least, z = distance.min(-1)
+    nearest = torch.stack([c[h][z[:, h]] for h in range(c.shape[0])], 1)
+    return {"y": k + (nearest - k).detach(), "z": (z + 1).float(), "e": ((k - nearest.detach()) ** 2).sum(-1)}
+
+
+def code_means(u, n, z, v):
+    one_hot = F.one_hot(z.long().clamp(min=0), u.shape[2] + 1)[..., 1:].float()
+    more = n + one_hot.sum(2)
+    divisor = more.clamp(min=1)
+    return {"y": (n / divisor)[..., None] * u + (one_hot / divisor[:, :, None]).transpose(2, 3) @ v, "m": more}
+
+
+def code_sums(x, z, w, like):
+    one_hot = F.one_hot(z.long().clamp(min=0), like.shape[1] + 1)[..., 1:].float() * w[:, None, :, None]
+    return {"y": torch.einsum("bhts,bhtd->hsd", one_hot, x), "m": one_hot.sum((0, 2))}
+
+
+for length in (3, 50):
+    Case("quantise %d keys" % length, {"k": randn(2, 3, length, 24), "c": randn(3, 31, 24)},
+         [call("quantise", ["k", "c"], ["y", "z", "e"])], quantise, constant=("c",), silent=("z",))
+CODES_OF_ROWS = whole(np.random.default_rng(3).integers(-1, 12, (2, 3, 50)))
+Case("code means",
+     {"u": randn(2, 3, 11, 24), "n": whole(np.random.default_rng(4).integers(0, 9, (2, 3, 11))), "z": CODES_OF_ROWS,
+      "v": randn(2, 3, 50, 24)},
+     [call("code_means", ["u", "n", "z", "v"], ["y", "m"])], code_means, silent=("m",))
+Case("code sums",
+     {"x": randn(2, 3, 50, 24), "z": CODES_OF_ROWS, "w": torch.rand(2, 50, generator=generator).round(),
+      "like": randn(3, 11, 24)},
+     [call("code_sums", ["x", "z", "w", "like"], ["y", "m"])], code_sums, compare_gradients=False)
 
 # ---- attention -------------------------------------------------------------------------------------------------------
 

@@ -136,8 +136,8 @@ static inline tiny_losses tiny_step(tiny *t, int64_t index, double task_weight, 
 static inline void tiny_zero_grads(tiny *t)
 {
     for (int i = 0; i < t->model->parameters.count; i++) {
-        lh_tensor *g = t->model->parameters.items[i].tensor->grad; /* none for constants */
-        if (g) {
+        lh_tensor *g = t->model->parameters.items[i].tensor->grad;
+        if (g) { /* statistics have none */
             memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(double));
         }
     }

@@ -28,6 +28,10 @@ static const char tiny_text[] = "[data]\npath = nowhere\nbatch = 2\n"
 #define TINY_MEMORIZING                                                                                      \
     "memory.kind=memorizing", "memory.window=8", "memory.size=20", "memory.neighbours=3", "memory.layers=1", \
         "model.positions=t5", "model.t5_buckets=8", "model.t5_distance=16", "model.qk_norm=l2"
+#define TINY_VQ                                                                                \
+    "memory.kind=transformer-vq", "memory.codes=7", "memory.length=8", "model.positions=none", \
+        "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
+#define TINY_VQ_DROPOUT "model.dropout=0.2", "memory.sinusoid_dropout=0.2", "memory.layer_dropout=0.3"
 #define TINY_DROPOUT                                                                                               \
     "model.dropout=0.2", "model.attention_dropout=0.1", "model.hidden_dropout=0.1", "model.embedding_dropout=0.1", \
         "model.position_dropout=0.1"

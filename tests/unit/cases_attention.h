@@ -219,6 +219,27 @@ static lh_tensor *run_three_sources(lh_context *c, lh_tensor *const *in, const g
     return lh_attention(c, q, 3, sources, &options, second);
 }
 
+/* Transformer-VQ: codes shared by the lanes with mean values of each lane and log-counts, of which one is -infinity; a
+ * cache and the present, whose relative keys end at a distance that some of them are beyond. */
+static lh_tensor *run_codes_cache_present(lh_context *c, lh_tensor *const *in, const gc_case *gc,
+                                          lh_tensor **second)
+{
+    (void)gc;
+    lh_tensor *q = in[0];
+    int64_t old = in[3]->shape[2], counts[3] = {in[2]->shape[0], in[2]->shape[1], in[2]->shape[2]};
+    int32_t count[64];
+    for (int64_t i = 0; i < gc_elements(3, counts); i++) {
+        count[i] = (int32_t)(i * i % 5);
+    }
+    lh_key_source sources[3] = {lh_key_source_all(in[1], in[2]), lh_key_source_all(in[3], in[4]),
+                                lh_key_source_causal(in[5], in[6], q->shape[2])};
+    sources[0].key_bias = lh_unary(c, LH_LOG, lh_cast(c, lh_from_host(c, LH_I32, 3, counts, count), q->dtype));
+    sources[1].rel_k = sources[2].rel_k = in[7];
+    sources[1].rel_offset = old;
+    lh_attention_options options = {.scale = 1.0};
+    return lh_attention(c, q, 3, sources, &options, second);
+}
+
 /* Queries, keys and values are one tensor, and so are those of a second source. */
 static lh_tensor *run_attention_of_itself(lh_context *c, lh_tensor *const *in, const gc_case *gc,
                                           lh_tensor **second)
@@ -292,6 +313,18 @@ CASE_UNUSED static const gc_case attention_cases[] = {
      .function = run_attention_case,
      .in = {GC_IN(2, 2, 3, 3), GC_IN(1, 2, 4, 3), GC_IN(1, 2, 4, 3)},
      .n = {USE_LSE}},
+    {.name = "attention, one set of keys for the batch, values of each lane",
+     .function = run_attention_case,
+     .in = {GC_IN(2, 2, 3, 3), GC_IN(1, 2, 4, 3), GC_IN(2, 2, 4, 2)},
+     .n = {USE_LSE}},
+    {.name = "attention, one set of values for the batch, keys of each lane",
+     .function = run_attention_case,
+     .in = {GC_IN(2, 2, 3, 3), GC_IN(2, 2, 4, 3), GC_IN(1, 2, 4, 2)},
+     .n = {USE_LSE, CAUSAL}},
+    {.name = "attention over codes, cache and present",
+     .function = run_codes_cache_present,
+     .in = {GC_IN(2, 2, 3, 3), GC_FIXED(1, 2, 4, 3), GC_IN(2, 2, 4, 2), GC_IN(2, 2, 2, 3), GC_IN(2, 2, 2, 2),
+            GC_IN(2, 2, 3, 3), GC_IN(2, 2, 3, 2), GC_IN(2, 3, 3)}},
     {.name = "attention, one set of keys for all",
      .function = run_attention_case,
      .in = {GC_IN(2, 4, 3, 3), GC_IN(1, 1, 4, 3), GC_IN(1, 1, 4, 3)}},

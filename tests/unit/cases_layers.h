@@ -25,6 +25,12 @@ static lh_tensor *run_activation_linear_case(lh_context *c, lh_tensor *const *in
     return lh_activation_linear(c, in[0], bias, (lh_function)gc->n[0], in[1], out_bias);
 }
 
+static lh_tensor *run_gated_linear_case(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    (void)second;
+    return lh_gated_linear(c, in[0], gc->n[1] ? in[0] : in[1], (lh_function)gc->n[0], in[2 - gc->n[1]]);
+}
+
 /* Heads cut out of one joint projection: rows at an even distance that is not their width. */
 static lh_tensor *run_linear_of_slice(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
 {
@@ -104,6 +110,35 @@ static lh_tensor *run_softmax_case(lh_context *c, lh_tensor *const *in, const gc
     (void)gc;
     *second = lh_log_softmax(c, in[0]);
     return lh_softmax(c, in[0]);
+}
+
+/* Only the distances: the quantised keys are steps, whose straight-through gradient no difference shows. */
+static lh_tensor *run_quantise_distance(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    lh_tensor *distance = NULL, *codes = NULL;
+    (void)second;
+    (void)lh_quantise(c, in[0], in[1], gc->n[0] ? &codes : NULL, &distance);
+    return distance;
+}
+
+/* n: a factor that spreads the codes; every fifth row is left out. */
+static lh_tensor *run_code_means_case(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    int32_t count[64], codes[64];
+    int64_t counts[3] = {in[0]->shape[0], in[0]->shape[1], in[0]->shape[2]};
+    int64_t rows[3] = {in[1]->shape[0], in[1]->shape[1], in[1]->shape[2]};
+    for (int64_t i = 0; i < gc_elements(3, counts); i++) {
+        count[i] = (int32_t)(i % 3 == 0 ? 0 : i);
+    }
+    for (int64_t i = 0; i < gc_elements(3, rows); i++) {
+        codes[i] = (int32_t)(i % 5 == 4 ? -(i % 2) : 1 + i * gc->n[0] % counts[2]);
+    }
+    lh_tensor *old = lh_from_host(c, LH_I32, 3, counts, count), *more = NULL;
+    lh_tensor *mean = lh_code_means(c, in[0], old, lh_from_host(c, LH_I32, 3, rows, codes), in[1], &more);
+    if (gc->n[1]) { /* two blocks: what the second leaves of the first */
+        *second = lh_code_means(c, mean, more, lh_from_host(c, LH_I32, 3, rows, codes), in[1], &old);
+    }
+    return mean;
 }
 
 static lh_tensor *run_embedding_case(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
@@ -296,6 +331,49 @@ CASE_UNUSED static const gc_case layer_cases[] = {
     {.name = "softmax of a vector", .function = run_softmax_case, .in = {GC_IN(7)}},
     {.name = "softmax, no rows", .function = run_softmax_case, .in = {GC_IN(0, 5)}},
     {.name = "softmax, no width", .function = run_softmax_case, .in = {GC_IN(3, 0)}},
+    {.name = "gated linear",
+     .function = run_gated_linear_case,
+     .in = {GC_IN(2, 3, 5), GC_IN(2, 3, 5), GC_IN(4, 5)},
+     .n = {LH_SILU}},
+    {.name = "gated linear, of itself",
+     .function = run_gated_linear_case,
+     .in = {GC_IN(3, 5), GC_IN(4, 5)},
+     .n = {LH_GELU_TANH, 1}},
+    {.name = "gated linear, no rows",
+     .function = run_gated_linear_case,
+     .in = {GC_IN(0, 5), GC_IN(0, 5), GC_IN(4, 5)},
+     .n = {LH_SILU}},
+    {.name = "gated linear, no hidden channels",
+     .function = run_gated_linear_case,
+     .in = {GC_IN(3, 0), GC_IN(3, 0), GC_IN(4, 0)},
+     .n = {LH_SILU}},
+    {.name = "quantise, distances",
+     .function = run_quantise_distance,
+     .in = {GC_IN(2, 2, 5, 3), GC_FIXED(2, 4, 3)},
+     .n = {1}},
+    {.name = "quantise, distances without codes, one code",
+     .function = run_quantise_distance,
+     .in = {GC_IN(1, 2, 3, 3), GC_FIXED(2, 1, 3)}},
+    {.name = "quantise, nothing",
+     .function = run_quantise_distance,
+     .in = {GC_IN(2, 2, 0, 3), GC_FIXED(2, 4, 3)},
+     .n = {1}},
+    {.name = "code means",
+     .function = run_code_means_case,
+     .in = {GC_IN(2, 2, 4, 3), GC_IN(2, 2, 6, 3)},
+     .n = {3}},
+    {.name = "code means, two blocks",
+     .function = run_code_means_case,
+     .in = {GC_IN(2, 1, 3, 2), GC_IN(2, 1, 7, 2)},
+     .n = {2, 1}},
+    {.name = "code means, no rows",
+     .function = run_code_means_case,
+     .in = {GC_IN(2, 2, 4, 3), GC_IN(2, 2, 0, 3)},
+     .n = {1}},
+    {.name = "code means, no lanes",
+     .function = run_code_means_case,
+     .in = {GC_IN(0, 2, 4, 3), GC_IN(0, 2, 6, 3)},
+     .n = {1}},
     {.name = "embedding", .function = run_embedding_case, .in = {GC_IN(4, 3)}, .n = {2, 3}, .r = {1.5}},
     {.name = "embedding of no tokens",
      .function = run_embedding_case,

@@ -200,6 +200,20 @@ static int poison_foreign_pointers(int id, const void *arguments)
         }
         return odd;
     }
+    case LH_KERNEL_NEAREST_CODE: {
+        const lh_nearest_code_args *x = arguments;
+        return POISON_ODD4(x, k.data, codebook, code, distance) + poison_odd(x->quantised.data);
+    }
+    case LH_KERNEL_CODE_MEANS:
+    case LH_KERNEL_CODE_MEANS_BACKWARD: {
+        const lh_code_means_args *x = arguments;
+        return POISON_ODD4(x, code, count, new_count, v.data) + POISON_ODD4(x, mean, new_mean, d_new_mean, d_mean) +
+               poison_odd(x->d_v.data);
+    }
+    case LH_KERNEL_CODE_SUMS: {
+        const lh_code_sums_args *x = arguments;
+        return POISON_ODD4(x, code, x.data, weight, sum) + poison_odd(x->total);
+    }
     case LH_KERNEL_SUM_SQUARES: return poison_odd(((const lh_sum_squares_args *)arguments)->x);
     case LH_KERNEL_ADAMW: return POISON_ODD4((const lh_adamw_args *)arguments, param, grad, m, v);
     case LH_KERNEL_SGD: return POISON_ODD4((const lh_sgd_args *)arguments, param, grad, buffer, buffer);

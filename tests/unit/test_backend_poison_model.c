@@ -75,6 +75,9 @@ static void training(void **state)
         {TINY_COMPRESSIVE, "memory.function=mean", "memory.positions=scaled", NULL},
         {TINY_COMPRESSIVE, "memory.function=most-used", "data.layout=documents", "data.reset_at_document=true",
          NULL},
+        {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
+        {TINY_VQ, "memory.codebook_init=keys", "memory.restart_below=2", "memory.absolute_positions=true",
+         "train.accumulate=2", NULL},
     };
     const lh_backend *poisoned = poison_backend();
     assert_non_null(poisoned);
@@ -148,11 +151,12 @@ static double *read_in_pieces(const char *const *settings, const lh_backend *bac
 static void reading(void **state)
 {
     (void)state;
-    static const char *const settings[][6] = {
+    static const char *const settings[][10] = {
         {POSITIONS("rotary"), NULL},
         {POSITIONS("t5"), NULL},
         {TINY_XL, NULL},
         {TINY_COMPRESSIVE, NULL},
+        {TINY_VQ, "memory.absolute_positions=true", NULL},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         int64_t n = 0, m = 0;

@@ -83,6 +83,7 @@ static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, d
     for (int64_t lane = 0; lane < batch * heads; lane++) {
         int64_t b = lane / heads, h = lane % heads, kb = s->k->shape[0] == 1 ? 0 : b;
         int64_t kv = kb * kv_heads + h * kv_heads / heads;
+        int64_t vv_row = (s->v->shape[0] == 1 ? 0 : b) * kv_heads + h * kv_heads / heads;
         double scale = (use->options.scale != 0 ? use->options.scale : 1 / sqrt((double)width)) *
                        (head_scale ? head_scale[h] : 1);
         for (int64_t i = 0; i < n; i++) {
@@ -123,7 +124,7 @@ static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, d
                 double weight = exp(logit) * times_listed(c, s, lane, n, i, j);
                 sum += weight;
                 for (int64_t x = 0; x < v_width; x++) {
-                    row[x] += weight * vv[(kv * m + j) * v_width + x];
+                    row[x] += weight * vv[(vv_row * m + j) * v_width + x];
                 }
             }
             for (int64_t x = 0; x < v_width; x++) {

@@ -77,6 +77,9 @@ static void layers(void **state)
                       "[5, 4]", NULL);
     gc_expect_failure(c, lh_activation_linear(c, T(2, 4), T(5), LH_GELU, T(5, 4), NULL), LH_E_SHAPE,
                       "activation_linear", NULL);
+    gc_expect_failure(c, lh_gated_linear(c, T(2, 3), T(2, 4), LH_SILU, T(5, 3)), LH_E_SHAPE, "gated_linear",
+                      "[2, 3]", "[2, 4]", "[5, 3]", NULL);
+    gc_expect_failure(c, lh_gated_linear(c, T(2, 3), T(2, 3), LH_SILU, T(5, 4)), LH_E_SHAPE, "[5, 4]", NULL);
     gc_expect_failure(c, lh_matmul(c, T(2, 3), T(4, 5), false), LH_E_SHAPE, "[2, 3]", "[4, 5]", NULL);
     gc_expect_failure(c, lh_matmul(c, T(2, 2, 3), T(3, 3, 2), false), LH_E_SHAPE, "[2, 2, 3]", "[3, 3, 2]", NULL);
     gc_expect_failure(c, lh_matmul(c, T(3), T(3), false), LH_E_SHAPE, "matmul", NULL);
@@ -145,6 +148,36 @@ static lh_tensor *attend(lh_context *c, lh_tensor *q, lh_key_source source)
     lh_attention_options options = {0};
     lh_tensor *lse = NULL;
     return lh_attention(c, q, 1, &source, &options, &lse);
+}
+
+static void codes(void **state)
+{
+    (void)state;
+    lh_context *c = gc_context(lh_backend_cpu(), 1);
+    lh_tensor *n = NULL, *count = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 4}, true);
+    gc_expect_failure(c, lh_quantise(c, T(1, 2, 3, 4), T(2, 5, 3), &n, &n), LH_E_SHAPE, "quantise", "[1, 2, 3, 4]",
+                      "[2, 5, 3]", NULL);
+    gc_expect_failure(c, lh_quantise(c, T(1, 2, 3, 4), T(2, 0, 4), &n, &n), LH_E_SHAPE, "[2, 0, 4]", NULL);
+    gc_expect_failure(c, lh_quantise(c, T(2, 3, 4), T(2, 5, 4), &n, &n), LH_E_SHAPE, "[2, 3, 4]", NULL);
+    count = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 4}, true);
+    lh_tensor *code = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 6}, true);
+    gc_expect_failure(c, lh_code_means(c, T(1, 2, 4, 3), count, code, T(1, 2, 5, 3), &n), LH_E_SHAPE, "code_means",
+                      "[1, 2, 6]", "[1, 2, 5, 3]", NULL);
+    count = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 5}, true);
+    code = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 6}, true);
+    gc_expect_failure(c, lh_code_means(c, T(1, 2, 4, 3), count, code, T(1, 2, 6, 3), &n), LH_E_SHAPE, "[1, 2, 5]",
+                      NULL);
+    count = lh_new(c, LH_I32, 3, (int64_t[]){1, 1, 4}, true);
+    code = lh_reshape(c, ids_of(c, 6, 5), 3, (int64_t[]){1, 1, 6});
+    gc_expect_failure(c, lh_code_means(c, T(1, 1, 4, 3), count, code, T(1, 1, 6, 3), &n), LH_E_ARGUMENT,
+                      "code_means", "5", NULL);
+    code = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 6}, true);
+    lh_code_sums(c, T(1, 2, 6, 3), code, NULL, T(2, 4, 3), T(2, 5));
+    gc_expect_failure(c, NULL, LH_E_SHAPE, "code_sums", "[1, 2, 6, 3]", "[2, 4, 3]", NULL);
+    code = lh_new(c, LH_I32, 3, (int64_t[]){1, 2, 6}, true);
+    lh_code_sums(c, T(1, 2, 6, 3), code, T(1, 5), T(2, 4, 3), T(2, 4));
+    gc_expect_failure(c, NULL, LH_E_SHAPE, "code_sums", NULL);
+    lh_context_free(c);
 }
 
 typedef struct wrong_field {
@@ -268,6 +301,13 @@ static void errors_stick(void **state)
     assert_null(lh_linear(c, n, n, n));
     assert_null(lh_matmul(c, n, n, true));
     assert_null(lh_activation_linear(c, n, n, LH_GELU, n, n));
+    assert_null(lh_gated_linear(c, n, n, LH_SILU, n));
+    assert_null(lh_quantise(c, n, n, &lse, &sum));
+    assert_null(lse);
+    assert_null(sum);
+    assert_null(lh_code_means(c, n, n, n, n, &lse));
+    assert_null(lse);
+    lh_code_sums(c, n, n, n, n, n);
     assert_null(lh_layer_norm(c, n, n, n, 1e-5));
     assert_null(lh_rms_norm(c, n, n, 1e-5));
     assert_null(lh_residual_norm(c, n, n, n, n, 1e-5, false, &sum));
@@ -314,9 +354,9 @@ static void errors_stick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),       cmocka_unit_test(elementwise), cmocka_unit_test(layers),
-        cmocka_unit_test(losses),       cmocka_unit_test(attention),   cmocka_unit_test(rings),
-        cmocka_unit_test(errors_stick),
+        cmocka_unit_test(shapes), cmocka_unit_test(elementwise),  cmocka_unit_test(layers),
+        cmocka_unit_test(losses), cmocka_unit_test(attention),    cmocka_unit_test(rings),
+        cmocka_unit_test(codes),  cmocka_unit_test(errors_stick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

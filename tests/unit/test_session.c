@@ -23,6 +23,10 @@
         "model.norm=rms", "model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true",                    \
         "model.see_self=false"
 
+#define VQ                                                                                      \
+    BASE, "memory.kind=transformer-vq", "memory.codes=5", "memory.length=6", "model.segment=8", \
+        "model.positions=none", "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -181,6 +185,12 @@ static void decoding_equals_training(void **state)
     const char *plain_keys[] = {MEMORIZING, "model.positions=rotary", "memory.store=int8", "model.kv_heads=1",
                                 NULL};
     check_token_by_token(plain_keys, "memorizing with rotary positions and one key head");
+    const char *vq[] = {VQ, "model.heads=1", "model.mlp=false", "memory.absolute_positions=true", NULL};
+    check_token_by_token(vq, "Transformer-VQ");
+    const char *mqa[] = {VQ, "model.kv_heads=1", "memory.gated=false", "memory.length=11", NULL};
+    check_token_by_token(mqa, "Transformer-VQ, multi-query");
+    const char *sliding[] = {VQ, "memory.aggregate=false", "memory.length=3", NULL};
+    check_token_by_token(sliding, "Transformer-VQ without its aggregate");
     const char *scaled[] = {COMPRESSIVE, "model.positions=relative", "memory.positions=scaled", NULL};
     check_token_by_token(scaled, "scaled");
     const char *adaptive[] = {COMPRESSIVE, "model.positions=relative", "model.cutoffs=4,7", "model.band_divisor=2",
@@ -201,6 +211,7 @@ static void scores_do_not_depend_on_calls(void **state)
         {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
         {BLOCKS, "model.positions=t5", "memory.feedback=true", NULL},
         {MEMORIZING, "model.positions=rotary", NULL},
+        {VQ, "memory.absolute_positions=true", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -314,8 +325,9 @@ static const char *const *state_kinds(int which)
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
         {BLOCKS, "model.positions=t5", "memory.gate=lstm", NULL},
+        {VQ, "memory.absolute_positions=true", NULL},
     };
-    return which < 9 ? kinds[which] : NULL;
+    return which < 10 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */
@@ -368,8 +380,8 @@ static void lanes_reset_alone(void **state)
     float x[LANES * VOCAB], fresh[VOCAB], untouched[LANES * VOCAB];
     text(tokens, LANES, TOTAL, 33);
     memcpy(late, tokens + TOTAL, sizeof late);
-    static const int kinds[] = {0, 1, 2, 3, 4, 5, 8};
-    for (int k = 0; k < 7; k++) {
+    static const int kinds[] = {0, 1, 2, 3, 4, 5, 8, 9};
+    for (int k = 0; k < 8; k++) {
         lh_model *model = model_of(state_kinds(kinds[k]));
         lh_session *a = session_of(model, LANES), *whole = session_of(model, LANES), *one = session_of(model, 1);
         lh_session_set_overlap(a, 0);

@@ -379,10 +379,44 @@ static void no_allocation_per_step(void **state)
     }
 }
 
+/* Weight decay that the learning rate does not scale: Transformer-VQ's. Also where the rate is 0. */
+static void decay_apart(void **state)
+{
+    (void)state;
+    bench b;
+    open_bench(&b);
+    lh_optimizer_options o = lh_optimizer_defaults();
+    o.beta2 = 0.95;
+    o.epsilon = 1e-7;
+    o.decay_apart = true;
+    o.weight_decay[LH_GROUP_MAIN] = 0.02;
+    lh_optimizer *optimizer;
+    assert_int_equal(lh_optimizer_create(&optimizer, &b.list, &o, &b.error), LH_OK);
+    double p[2][MATRIX], m[2][MATRIX] = {{0}}, v[2][MATRIX] = {{0}}, g[MATRIX];
+    pattern(p[0], MATRIX, 100, 0.5);
+    pattern(p[1], MATRIX, 100, 0.5);
+    for (int t = 1; t <= STEPS; t++) {
+        double rate = t == 1 ? 0.0 : 0.01;
+        set_grads(&b, t, 3.0);
+        assert_int_equal(lh_optimizer_step(optimizer, b.context, rate, 1.0, NULL, &b.error), LH_OK);
+        pattern(g, MATRIX, t, 3.0);
+        for (int i = 0; i < MATRIX; i++) {
+            p[0][i] *= 1 - 0.02;
+        }
+        adamw_literal(p[0], g, m[0], v[0], MATRIX, t, rate, 0);
+        adamw_literal(p[1], g, m[1], v[1], VECTOR, t, rate, 0);
+        same(b.matrix, p[0], 1e-13);
+        same(b.vector, p[1], 1e-13); /* never decays */
+    }
+    lh_optimizer_free(optimizer);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw),
+        cmocka_unit_test(decay_apart),
         cmocka_unit_test(sgd_with_momentum),
         cmocka_unit_test(adafactor),
         cmocka_unit_test(clipping),

@@ -61,8 +61,9 @@ static void learns(void **state)
         {TINY_XL, "train.learning_rate=1e-2", NULL},
         {TINY_COMPRESSIVE, "train.learning_rate=1e-2", NULL},
         {TINY_MEMORIZING, "train.learning_rate=1e-2", NULL},
+        {TINY_VQ, "train.learning_rate=1e-2", NULL},
     };
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         lh_iteration first = step(&t), last = first;
@@ -79,7 +80,7 @@ static void learns(void **state)
         }
         assert_int_equal(t.training->iteration, 301);
         assert_int_equal(t.training->tokens, 301 * 16);
-        assert_true(kind == 2 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
+        assert_true(kind == 2 || kind == 4 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
         tiny_close(&t);
     }
 }
@@ -216,19 +217,18 @@ static void parts_of_a_step_add_up(void **state)
     free(wanted);
 }
 
-static void recomputing_layers_changes_nothing(void **state)
+static void recomputing_changes_nothing(const char *const *method)
 {
-    (void)state;
+    double *wanted = NULL;
     int64_t count;
     static const char *const recompute[] = {"train.recompute=false", "train.recompute=true"};
-    double *wanted = NULL;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 2; i++) {
         tiny t;
-        /* with several segments in a step, each layer must find the state of its own segment again */
-        const char *const settings[3][14] = {{TINY_COMPRESSIVE, TINY_DROPOUT, recompute[i % 2], NULL},
-                                             {TINY_XL, "train.unroll=3", recompute[i % 2], NULL},
-                                             {TINY_MEMORIZING, "train.unroll=2", recompute[i % 2], NULL}};
-        opened(&t, settings[i / 2], LH_F64);
+        const char *settings[32] = {recompute[i]};
+        for (int j = 0; method[j]; j++) {
+            settings[j + 1] = method[j];
+        }
+        opened(&t, settings, LH_F64);
         for (int j = 0; j < 8; j++) {
             (void)step(&t);
         }
@@ -241,6 +241,21 @@ static void recomputing_layers_changes_nothing(void **state)
             wanted = got;
         }
         tiny_close(&t);
+    }
+}
+
+static void recomputing_layers_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const methods[][24] = {
+        {TINY_COMPRESSIVE, TINY_DROPOUT, NULL},
+        {TINY_XL, "train.unroll=3", NULL},
+        {TINY_MEMORIZING, "train.unroll=2", NULL},
+        {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=3", NULL},
+        {TINY_VQ, "model.mlp=false", "data.layout=documents", "data.reset_at_document=true", NULL},
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        recomputing_changes_nothing(methods[i]);
     }
 }
 
@@ -357,17 +372,56 @@ static void validation_is_the_plain_loss(void **state)
     tiny_close(&u);
 }
 
+/* What is learned without gradients is no optimizer's: learning rate, clipping and weight decay do not touch it,
+ * and it counts in no norm. */
+static void codebooks_are_no_optimizers(void **state)
+{
+    (void)state;
+    static const char *const settings[][3] = {
+        {"train.learning_rate=1e-3", "train.clip=0", "train.weight_decay=0"},
+        {"train.learning_rate=0.5", "train.clip=1e-3", "train.weight_decay=0.5"},
+        {"train.learning_rate=0.1", "train.optimizer=sgd", "train.weight_decay=0.1"},
+    };
+    float *first = NULL;
+    for (int i = 0; i < 3; i++) {
+        const char *const all[] = {TINY_VQ,        "memory.commitment=0", settings[i][0],
+                                   settings[i][1], settings[i][2],        NULL};
+        tiny t;
+        opened(&t, all, LH_F32);
+        lh_tensor *sum = lh_parameters_find(&t.training->model->parameters, "layers.1.memory.codebook.sum")->tensor;
+        size_t bytes = (size_t)lh_tensor_count(sum) * sizeof(float);
+        float *before = malloc(bytes), *after = malloc(bytes);
+        assert_int_equal(lh_tensor_read(sum, before, NULL), LH_OK);
+        lh_iteration result = step(&t);
+        assert_int_equal(lh_tensor_read(sum, after, NULL), LH_OK);
+        assert_null(sum->grad);
+        assert_true(result.norms.group[LH_GROUP_MAIN] > 0 && result.norms.group[LH_GROUP_STATISTICS] == 0);
+        assert_memory_not_equal(before, after, bytes);
+        if (first) {
+            assert_memory_equal(first, after, bytes);
+            free(after);
+        } else {
+            first = after;
+        }
+        free(before);
+        tiny_close(&t);
+    }
+    free(first);
+}
+
 static void no_allocation_per_step(void **state)
 {
     (void)state;
-    static const char *const kinds[][10] = {
+    static const char *const kinds[][16] = {
         {TINY_XL, TINY_DROPOUT, NULL},
         {TINY_COMPRESSIVE, "train.update_period=3", NULL},
         {TINY_COMPRESSIVE, "train.accumulate=2", "train.recompute=true", NULL},
         {TINY_COMPRESSIVE, "train.unroll=2", "memory.detach=false", NULL},
         {"memory.kind=none", "train.optimizer=adafactor", "train.factor_from=2", NULL},
+        {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
+        {TINY_VQ, "memory.restart_below=0.5", "memory.absolute_positions=true", "train.accumulate=2", NULL},
     };
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */
@@ -480,6 +534,7 @@ int main(void)
         cmocka_unit_test(documents_reset_their_lane),
         cmocka_unit_test(unrolled_segments_reach_the_compression),
         cmocka_unit_test(validation_is_the_plain_loss),
+        cmocka_unit_test(codebooks_are_no_optimizers),
         cmocka_unit_test(no_allocation_per_step),
         cmocka_unit_test(broken_tensors_are_named),
         cmocka_unit_test(nonsense_is_refused),

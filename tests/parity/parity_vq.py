@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""Transformer-VQ against PyTorch: losses, hidden states, every gradient, codebooks, counts, mean values and caches
+over several updates of several segments each, with the optimizer's steps."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import torch
+except ImportError as missing:
+    print(f"parity_vq: {missing}; skipped")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from torch_vq import Model, detach
+
+BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+torch.set_num_threads(2)
+LANES, UPDATES, VOCAB = 2, 6, 37
+
+BASE = dict(layers=3, width=32, heads=1, kv_heads=1, key_width=16, value_width=48, codes=11, length=12, segment=12, unroll=3,
+            aggregate=True, gated=True, mlp=False, tied=False, final_norm=False, affine=True, base=100000.0,
+            commitment=1e-2, decay=0.9, logit_scale=1.0, scale_bias=False, detach=False)
+HEADS = dict(heads=4, kv_heads=4, key_width=8, value_width=8, gated=False, mlp=True, affine=False)
+CASES = {
+    "gated units": {},
+    "gated units, tied, scaled outputs": dict(tied=True, final_norm=True, logit_scale=0.2, scale_bias=True),
+    "gated units, cut between segments": dict(detach=True),
+    "gated units, no aggregate": dict(aggregate=False),
+    "gated units, short window, long segments": dict(length=5, segment=16),
+    "gated units, long window, two heads": dict(length=31, heads=2, kv_heads=2),
+    "multi-head": HEADS,
+    "multi-query": dict(HEADS, kv_heads=1),
+}
+
+
+def read(path):
+    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32}
+    with open(path, "rb") as file:
+        data = file.read()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    header.pop("__metadata__", None)
+    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
+                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
+            for name, t in header.items()}
+
+
+def arguments(c):
+    given = ["model.vocab=%d" % VOCAB, "model.positions=none", "model.projection_bias=false", "model.hidden_bias=false",
+             "model.norm=rms", "model.norm_eps=1e-6", "model.embedding_scaled=false", "model.init=fan-in-normal",
+             "model.activation=relu2", "model.hidden=48", "model.norm_bias=%s" % str(c["affine"]).lower(),
+             "memory.kind=transformer-vq", "memory.position_base=%g" % c["base"]]
+    for section, keys in (("model", "layers width heads kv_heads key_width value_width segment mlp tied final_norm logit_scale"),
+                          ("memory", "codes length aggregate gated commitment decay detach")):
+        given += ["%s.%s=%s" % (section, key, str(c[key]).lower()) for key in keys.split()]
+    return given + ["model.norm_affine=%s" % str(c["affine"]).lower(),
+                    "model.scale_output_bias=%s" % str(c["scale_bias"]).lower()]
+
+
+def far(a, b):
+    """Largest difference relative to the larger tensor's largest element."""
+    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
+    return float((a.double() - b.double()).abs().max()) / top
+
+
+def compare(c, folder):
+    rng = np.random.default_rng(5)
+    ids = rng.integers(0, VOCAB, size=(UPDATES * c["unroll"], LANES, c["segment"] + 1), dtype=np.int32)
+    ids[1:, :, 0] = ids[:-1, :, -1]
+    ids.tofile(os.path.join(folder, "tokens.i32"))
+    subprocess.run([os.path.join(BUILD, "driver_vq"), folder, str(LANES), str(c["unroll"])] + arguments(c), check=True)
+    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
+    text, faults = torch.from_numpy(ids.astype(np.int64)), []
+
+    def expect(what, distance, bound):
+        if not distance <= bound:
+            faults.append("%s differs by %.2g" % (what, distance))
+
+    model = Model(initial, c)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
+    state = model.start(LANES)
+    for update in range(UPDATES):
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        state, loss, commitment = detach(state), 0.0, 0.0
+        for u in range(c["unroll"]):
+            now = text[update * c["unroll"] + u]
+            hidden, commit, state = model(now[:, :-1], detach(state) if c["detach"] else state)
+            loss = loss + model.loss(hidden, now[:, 1:]) / c["unroll"]
+            commitment = commitment + commit / c["unroll"]
+        (loss + commitment).backward()
+        bound = 1e-5 if update < 2 else 1e-4
+        expect("loss of update %d" % update, far(loss.detach(), theirs["loss"][update]), bound)
+        expect("commitment of update %d" % update, far(commitment.detach(), theirs["auxiliary"][update]), bound)
+        if update == 1:
+            expect("hidden states", far(hidden.detach(), theirs["hidden.last"]), 2e-5)
+            for name in initial:
+                if ".codebook." in name:
+                    if "grad." + name in theirs:
+                        faults.append("%s has a gradient" % name)
+                else:
+                    expect("gradient of " + name, far(model.get(name).grad, theirs["grad." + name]), 2e-5)
+        model.learn()
+        optimizer.step()
+    for name in initial:
+        if name.endswith("relative.weight") and not c["aggregate"]:
+            continue  # a constant on all positions changes nothing: AdamW turns the rounding of that zero into steps
+        ours = model.book[name] if ".codebook." in name else model.get(name).detach()
+        expect("final " + name, far(ours, theirs["parameter." + name]), 2e-4)
+    for i, layer in enumerate(state):
+        L = "state.layers.%d." % i
+        codes = torch.where(layer["z"] == c["codes"], torch.zeros_like(layer["z"]), layer["z"] + 1)
+        if not torch.equal(codes, theirs[L + "cache.codes"].long()):
+            faults.append("codes of layer %d differ" % i)
+        expect("cached keys of layer %d" % i, far(layer["k"].detach(), theirs[L + "cache.keys"]), 1e-4)
+        expect("cached values of layer %d" % i, far(layer["v"].detach(), theirs[L + "cache.values"]), 1e-4)
+        if c["aggregate"]:
+            expect("counts of layer %d" % i, far(layer["n"], theirs[L + "counts"]), 0)
+            expect("means of layer %d" % i, far(layer["u"].detach(), theirs[L + "means"]), 1e-4)
+    if len({int(code) for layer in state for code in layer["z"].flatten()}) < 4:
+        faults.append("hardly any code is used: nothing was compared")
+    return faults
+
+
+passed = failed = 0
+for name, changes in CASES.items():
+    with tempfile.TemporaryDirectory() as folder:
+        faults = compare({**BASE, **changes}, folder)
+    passed += not faults
+    failed += bool(faults)
+    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
+print("%d passed, %d failed" % (passed, failed))
+sys.exit(1 if failed else 0)
