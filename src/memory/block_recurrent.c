@@ -398,7 +398,7 @@ const lh_memory_kind lh_memory_block_recurrent = {
     .adjustable = adjustable,
     .compare = "[model]\nnorm = rms\npositions = t5\nt5_scaled = true\nqk_norm = l2\nhead_scale = true\nnull_logit "
                "= true\n"
-               "see_self = false\n[memory]\nwindow = {segment}\nstates = {memory/2}\nrecurrent_layers = -2\n"
+               "see_self = false\n[memory]\nwindow = {segment}\nstates = {memory/2}\nrecurrent_layers = -{layers/3}\n"
                "[train]\nunroll = 4\n",
     .whole_layers_only = true,
     .learns_across = true,
