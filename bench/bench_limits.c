@@ -91,7 +91,7 @@ static void products(lh_context *context, int repeats)
         const product *p = &list[i];
         lh_tensor *x = noise(p->m, p->k, 1.0f), *w = noise(p->n, p->k, 1.0f);
         float *y = lh_heap_alloc(sizeof *y * (size_t)(p->m * p->n));
-        double ratio[MAX_REPEATS], rate[MAX_REPEATS];
+        double ratio[MAX_REPEATS] = {0}, rate[MAX_REPEATS] = {0};
         for (int r = -1; r < repeats; r++) { /* the first round warms up */
             double blas = time_openblas(p, x, w, y), ours = time_op(context, x, w), dnnl = time_dnnl(p, x, w, y);
             double again = time_op(context, x, w);
@@ -121,7 +121,7 @@ static void loss(lh_context *context, int repeats)
     for (int i = 0; i < TOKENS; i++) {
         targets[i] = (int32_t)((int64_t)i * 7919 % VOCAB);
     }
-    double share[MAX_REPEATS];
+    double share[MAX_REPEATS] = {0};
     int64_t count = TOKENS;
     context->peak_bytes = 0;
     for (int r = -1; r < repeats; r++) {
@@ -185,7 +185,7 @@ static void decoding(const char *preset, int repeats)
     }
     check(lh_session_feed(session, tokens, segment, NULL, &error), &error);
     check(lh_session_feed(session, tokens, segment / 4, NULL, &error), &error);
-    double share[MAX_REPEATS], rate[MAX_REPEATS];
+    double share[MAX_REPEATS] = {0}, rate[MAX_REPEATS] = {0};
     /* Weights once per token, the projected memory of every layer, and on the average half a segment of keys. */
     const lh_model_config *c = &model->config;
     double row = 4.0 * (double)(c->kv_heads * (c->key_width + c->value_width));

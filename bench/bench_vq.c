@@ -1,12 +1,13 @@
 /* Transformer-VQ against dense attention of the same layer, and its cost over the length of a text.
  *
- *   bench_vq [-S codes] [-M window and block] [-k key width] [-v value width] [-r repeats] [-t threads] [-d 1: no decoding]
+ *   bench_vq [-S codes] [-M window and block] [-k key width] [-v value width] [-r repeats] [-t threads] [-d 1: no
+ * decoding]
  *
  * Attention of one layer from queries, keys and values to results: quantisation, one softmax over codes, cache and
- * block, and the update of counts and means, block after block; against causal attention over everything, with relative
- * positions everywhere. Dense attention is timed on four blocks of queries that lie evenly in the text, which see as many
- * keys as the mean query of the whole. Forward, and forward with backward; medians of interleaved repeats. With one thread
- * processor time is counted, so that other work on the machine disturbs less.
+ * block, and the update of counts and means, block after block; against causal attention over everything, with
+ * relative positions everywhere. Dense attention is timed on four blocks of queries that lie evenly in the text,
+ * which see as many keys as the mean query of the whole. Forward, and forward with backward; medians of interleaved
+ * repeats. With one thread processor time is counted, so that other work on the machine disturbs less.
  *
  * Then a small model reads a long text: time per decoded token, and bytes of state, at growing positions. */
 #include "base/memory.h"
@@ -28,7 +29,8 @@ static const int64_t lengths[LENGTHS] = {8192, 32768, 131072};
 typedef struct layer {
     lh_context *context;
     int64_t codes, window, key, value;
-    lh_tensor *q, *k, *v, *book, *relative, *weight; /* of one block, leaves with gradients where the layer has them */
+    lh_tensor *q, *k, *v, *book, *relative,
+        *weight; /* of one block, leaves with gradients where the layer has them */
 } layer;
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
@@ -191,7 +193,8 @@ static double run_dense(layer *l, int64_t length, bool backward)
     lh_tensor *relative = leaf(3, (int64_t[]){1, length, l->key}, backward);
     c->recording = backward;
     for (int s = 0; s < SAMPLES; s++) {
-        int64_t end = (2 * s + 1) * blocks / (2 * SAMPLES) * n + n / 2; /* on average half of the text, and half a block */
+        int64_t end =
+            (2 * s + 1) * blocks / (2 * SAMPLES) * n + n / 2; /* on average half of the text, and half a block */
         double start = now();
         lh_key_source source = lh_key_source_causal(lh_slice(c, k, 2, 0, end), lh_slice(c, v, 2, 0, end), n);
         source.rel_k = lh_slice(c, relative, 1, 0, end);
@@ -226,7 +229,8 @@ static void compare(layer *l, int repeats)
                  "vq to the first");
     for (int backward = 0; backward < 2; backward++) {
         for (int i = 0; i < LENGTHS; i++) {
-            double a = backward ? train : bench_median(vq[i], repeats), b = bench_median(dense[backward][i], repeats);
+            double a = backward ? train : bench_median(vq[i], repeats),
+                   b = bench_median(dense[backward][i], repeats);
             (void)printf("%-20s %8lld %12.2f ", backward ? "forward, backward" : "forward", (long long)lengths[i],
                          1e6 * a);
             if (b > 0) {
@@ -312,7 +316,8 @@ int main(int argc, char **argv)
     l.relative = leaf(3, (int64_t[]){1, n + 1, l.key}, true);
     l.weight = leaf(4, (int64_t[]){1, 1, n, l.value}, false);
     (void)printf("%lld codes, window and blocks of %lld, keys %lld, values %lld; %.0f Gflop/s of a large product\n",
-                 (long long)l.codes, (long long)n, (long long)l.key, (long long)l.value, bench_peak(l.context) / 1e9);
+                 (long long)l.codes, (long long)n, (long long)l.key, (long long)l.value,
+                 bench_peak(l.context) / 1e9);
     compare(&l, repeats);
     if (decodes) {
         decode(threads);

@@ -204,6 +204,7 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
         lh_tensor *y = kind->sublayer(stream->memory, &io);
         finish(span, &io);
         *auxiliary = io.auxiliary;
+        /* cppcheck-suppress returnDanglingLifetime ; a result of the context, not of io */
         return y;
     }
     project_segment(context, span, p, &io);
