@@ -362,6 +362,7 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
     } else {
         x = add_positions(context, model, stream, embed(context, model, tokens, stream->batch, count), count);
     }
+    /* cppcheck-suppress invalidLifetime ; a result of the context, not of io */
     return lh_dropout(context, x, model->config.embedding_dropout, 1);
 }
 
