@@ -2,7 +2,7 @@
  *
  * Queries lie in panels, one in each lane; rows of the ring are read as they are. A block of BLOCK_ROWS rows times
  * a panel is summed in registers and compared with each query's k-th best product so far. Almost always none is
- * greater, so that the products are never written anywhere; the few that are go into the query's heap. With few
+ * greater, so that the products are never written anywhere; the few that are go into the query's list. With few
  * queries, channels are the lanes and the ring is read at the speed of memory.
  *
  * Rows are visited from the oldest on and a product has to be greater to displace another, so equal ones stay in
@@ -17,11 +17,6 @@
 #define NEAREST_FEW 8        /* queries up to which channels are the lanes */
 #define NEAREST_AHEAD 2      /* vectors of rows that memory is asked for in advance */
 #define NEAREST_PIECE 4096   /* rows that are worth a task of their own */
-
-typedef struct candidate {
-    float score;
-    int32_t age; /* rows since the oldest one searched */
-} candidate;
 
 /* What 8-bit products need (attention_screen.h). */
 typedef struct screen {
@@ -43,7 +38,7 @@ typedef struct nearest_work {
     int64_t oldest, count; /* rows of the lane that are visible */
     float *queries;        /* [panels][width][PANEL], or, for few queries, [queries][padded(width)] */
     float *threshold;      /* [queries]: the k-th best product so far */
-    candidate *heap;       /* [queries][k], the worst on top */
+    float *best;           /* [queries] lists of the k best (best_size floats each) */
     float *rows;           /* [NEAREST_ROWS][width]: rows of a short type */
     float *products;       /* [BLOCK_ROWS][PANEL] */
     float *bucket_score;   /* [panels][buckets][PANEL] */
@@ -54,47 +49,71 @@ typedef struct nearest_work {
 /* ---- the best so far -------------------------------------------------------------------------------------------
  */
 
-static bool ranks_below(candidate a, candidate b)
+/* A list holds padded(k) products, best first, and behind them their rows' ages: rows since the oldest one
+ * searched, -1 for none. What comes behind the k-th is left over. */
+static int64_t best_size(const lh_nearest_args *args)
 {
-    return a.score < b.score || (a.score == b.score && a.age > b.age);
+    return 2 * padded(args->k);
 }
 
-/* Puts a better candidate in the place of the worst. */
-static void replace_worst(candidate *heap, int64_t k, candidate fresh)
+static float age_bits(int32_t age)
 {
-    int64_t at = 0;
-    for (int64_t child; (child = 2 * at + 1) < k; at = child) {
-        child += child + 1 < k && ranks_below(heap[child + 1], heap[child]);
-        if (!ranks_below(heap[child], fresh)) {
+    float bits;
+    __builtin_memcpy(&bits, &age, sizeof bits);
+    return bits;
+}
+
+static int32_t age_at(const float *ages, int64_t n)
+{
+    int32_t age;
+    __builtin_memcpy(&age, ages + n, sizeof age);
+    return age;
+}
+
+static void clear_best(float *list, int64_t k)
+{
+    for (int64_t n = 0; n < padded(k); n++) {
+        list[n] = -INFINITY;
+        list[padded(k) + n] = age_bits(-1);
+    }
+}
+
+/* Makes room at `place` of a list of whole vectors and puts a value there. */
+static void insert_at(float *x, int64_t size, int64_t place, float value)
+{
+    int64_t first = place / LANES * LANES;
+    for (int64_t at = size - LANES; at > first; at -= LANES) {
+        v_store(x + at, v_load(x + at - 1));
+    }
+    v_store(x + first, v_insert(v_load(x + first), (int)(place - first), value));
+}
+
+/* Takes a row into the list: behind those that are better, and behind older ones that are as good. */
+static void insert_best(float *list, int64_t k, float score, int32_t age)
+{
+    int64_t size = padded(k), place = 0;
+    float *ages = list + size;
+    for (int64_t at = 0; at < size; at += LANES) {
+        int64_t better = __builtin_popcount(v_at_least(v_load(list + at), v_set(score)));
+        place += better;
+        if (better < LANES) {
             break;
         }
-        heap[at] = heap[child];
     }
-    heap[at] = fresh;
+    while (place > 0 && list[place - 1] == score && age_at(ages, place - 1) > age) {
+        place--; /* only where rows do not come in the order of their age */
+    }
+    if (place < k) {
+        insert_at(list, size, place, score);
+        insert_at(ages, size, place, age_bits(age));
+    }
 }
 
 static void take_candidate(nearest_work *work, int64_t query, float score, int64_t age)
 {
-    candidate *heap = work->heap + query * work->args->k;
-    replace_worst(heap, work->args->k, (candidate){score, (int32_t)age});
-    work->threshold[query] = heap[0].score;
-}
-
-static void clear_heap(candidate *heap, int64_t k)
-{
-    for (int64_t n = 0; n < k; n++) {
-        heap[n] = (candidate){-INFINITY, -1};
-    }
-}
-
-/* Best first: the worst moves to the end of what is left of the heap. */
-static void sort_heap(candidate *heap, int64_t k)
-{
-    for (int64_t n = k - 1; n > 0; n--) {
-        candidate worst = heap[0], last = heap[n];
-        replace_worst(heap, n, last);
-        heap[n] = worst;
-    }
+    float *list = work->best + query * best_size(work->args);
+    insert_best(list, work->args->k, score, (int32_t)age);
+    work->threshold[query] = list[work->args->k - 1];
 }
 
 #if LANES == 16
@@ -131,13 +150,10 @@ static __attribute__((noinline)) void take_buckets(nearest_work *work, int64_t p
     for (int64_t r = 0; r < rows; r++) {
         float *score = work->bucket_score + (panel * buckets + bucket) * PANEL;
         float *ages = work->bucket_age + (panel * buckets + bucket) * PANEL;
-        union {
-            int32_t number;
-            float bits;
-        } this_age = {(int32_t)(age + r)};
+        vector this_age = v_set(age_bits((int32_t)(age + r)));
         for (int64_t lane = 0; lane < PANEL; lane += LANES) {
             vector product = v_load(work->products + r * PANEL + lane), best = v_load(score + lane);
-            v_store(ages + lane, v_where_greater(product, best, v_set(this_age.bits), v_load(ages + lane)));
+            v_store(ages + lane, v_where_greater(product, best, this_age, v_load(ages + lane)));
             v_store(score + lane, v_where_greater(product, best, product, best));
         }
         bucket = bucket + 1 == buckets ? 0 : bucket + 1;
@@ -254,17 +270,15 @@ static void nearest_scan_panels(nearest_work *work, int64_t begin, int64_t end)
     }
 }
 
-/* The winners of all buckets, oldest first among equals whatever their bucket: the heap sees to it. */
+/* The winners of all buckets. */
 static void take_winners(nearest_work *work, int64_t query)
 {
-    int64_t k = work->args->k, buckets = work->args->buckets, panel = query / PANEL, lane = query % PANEL;
-    candidate *heap = work->heap + query * k;
+    int64_t buckets = work->args->buckets, panel = query / PANEL, lane = query % PANEL;
+    float *list = work->best + query * best_size(work->args);
     for (int64_t bucket = 0; bucket < buckets; bucket++) {
         int64_t at = (panel * buckets + bucket) * PANEL + lane;
-        candidate winner = {.score = work->bucket_score[at]};
-        __builtin_memcpy(&winner.age, work->bucket_age + at, sizeof winner.age);
-        if (winner.score > -INFINITY && ranks_below(heap[0], winner)) {
-            replace_worst(heap, k, winner);
+        if (work->bucket_score[at] > -INFINITY) {
+            insert_best(list, work->args->k, work->bucket_score[at], age_at(work->bucket_age, at));
         }
     }
 }
@@ -353,7 +367,7 @@ typedef struct nearest_plan {
     int64_t most;                   /* queries of a unit, where there are as many */
     int64_t group, blocks;          /* query heads in a unit; blocks of queries of a head */
     int64_t units, pieces, queries; /* queries of a unit at most */
-    candidate *partial;             /* [units][pieces][queries][k], if pieces > 1 */
+    float *partial;                 /* lists of [units][pieces][queries], if pieces > 1 */
 } nearest_plan;
 
 static nearest_plan plan_nearest(const lh_exec *exec, const lh_nearest_args *args)
@@ -390,7 +404,7 @@ static size_t nearest_parts(nearest_work *work, const nearest_plan *plan, char *
     *work = (nearest_work){.args = args, .few = plan->few};
     work->queries = take_floats(&p, plan->few ? NEAREST_FEW * padded(args->width) : lanes * args->width);
     work->threshold = take_floats(&p, lanes);
-    work->heap = take(&p, (size_t)(plan->queries * args->k) * sizeof *work->heap);
+    work->best = take_floats(&p, plan->queries * best_size(args));
     work->rows = is_short(args->keys.stored) && !plan->few ? take_floats(&p, NEAREST_ROWS * args->width) : NULL;
     work->products = take_floats(&p, BLOCK_ROWS * PANEL);
     work->bucket_score = cells ? take_floats(&p, cells) : NULL;
@@ -423,7 +437,7 @@ static void nearest_start(nearest_work *work, const nearest_plan *plan, int64_t 
     work->screened = plan->screened;
     lh_nearest_range(args, work->b, &work->oldest, &work->count);
     for (int64_t query = 0; query < work->live; query++) {
-        clear_heap(work->heap + query * k, k);
+        clear_best(work->best + query * best_size(args), k);
         work->threshold[query] = -INFINITY;
     }
     if (work->few) {
@@ -472,26 +486,26 @@ static void nearest_scan(nearest_work *work, int64_t begin, int64_t end)
     }
 }
 
-/* Stores what a query's heap holds. */
-static void nearest_store(const nearest_work *work, int64_t query, candidate *heap)
+/* Stores a query's list. */
+static void nearest_store(const nearest_work *work, int64_t query, const float *list)
 {
     const lh_nearest_args *args = work->args;
+    const float *ages = list + padded(args->k);
     int64_t h, i;
     nearest_query(work, query, &h, &i);
     int64_t to = ((work->b * args->heads + h) * args->q_len + i) * args->k;
-    sort_heap(heap, args->k);
     for (int64_t n = 0; n < args->k; n++) {
-        bool some = heap[n].age >= 0;
-        args->index[to + n] = some ? (int32_t)((work->oldest + heap[n].age) % args->keys.capacity) : args->missing;
+        int32_t age = age_at(ages, n);
+        args->index[to + n] = age >= 0 ? (int32_t)((work->oldest + age) % args->keys.capacity) : args->missing;
         if (args->score) {
-            ((float *)args->score)[to + n] = heap[n].score;
+            ((float *)args->score)[to + n] = list[n];
         }
     }
 }
 
 static void nearest_task(nearest_work *work, const nearest_plan *plan, int64_t unit, int64_t piece)
 {
-    int64_t k = work->args->k;
+    int64_t size = best_size(work->args);
     nearest_start(work, plan, unit);
     nearest_scan(work, work->count * piece / plan->pieces, work->count * (piece + 1) / plan->pieces);
     for (int64_t query = 0; query < work->live; query++) {
@@ -499,10 +513,10 @@ static void nearest_task(nearest_work *work, const nearest_plan *plan, int64_t u
             take_winners(work, query);
         }
         if (plan->pieces == 1) {
-            nearest_store(work, query, work->heap + query * k);
+            nearest_store(work, query, work->best + query * size);
         } else {
-            int64_t to = ((unit * plan->pieces + piece) * plan->queries + query) * k;
-            __builtin_memcpy(plan->partial + to, work->heap + query * k, (size_t)k * sizeof *work->heap);
+            int64_t to = ((unit * plan->pieces + piece) * plan->queries + query) * size;
+            __builtin_memcpy(plan->partial + to, work->best + query * size, (size_t)size * sizeof *work->best);
         }
     }
 }
@@ -510,17 +524,15 @@ static void nearest_task(nearest_work *work, const nearest_plan *plan, int64_t u
 /* The best of all pieces, for one query. */
 static void nearest_join(nearest_work *work, const nearest_plan *plan, int64_t unit, int64_t query)
 {
-    int64_t k = work->args->k, step = plan->queries * k;
-    candidate *heap = plan->partial + unit * plan->pieces * step + query * k;
+    int64_t k = work->args->k, size = best_size(work->args), step = plan->queries * size;
+    float *list = plan->partial + unit * plan->pieces * step + query * size;
     for (int64_t piece = 1; piece < plan->pieces; piece++) {
-        for (int64_t n = 0; n < k; n++) {
-            candidate other = heap[piece * step + n];
-            if (other.age >= 0 && ranks_below(heap[0], other)) {
-                replace_worst(heap, k, other);
-            }
+        const float *other = list + piece * step;
+        for (int64_t n = 0; n < k && other[n] > list[k - 1]; n++) {
+            insert_best(list, k, other[n], age_at(other + padded(k), n));
         }
     }
-    nearest_store(work, query, heap);
+    nearest_store(work, query, list);
 }
 
 static void nearest(lh_exec *exec, const void *arguments)
@@ -533,7 +545,7 @@ static void nearest(lh_exec *exec, const void *arguments)
     nearest_plan plan = plan_nearest(exec, args);
     size_t own = nearest_parts(&sized, &plan, NULL);
     parts p = {0};
-    take(&p, plan.pieces > 1 ? (size_t)(plan.units * plan.pieces * plan.queries * args->k) * sizeof(candidate) : 0);
+    take_floats(&p, plan.pieces > 1 ? plan.units * plan.pieces * plan.queries * best_size(args) : 0);
     for (int thread = 0; thread < exec->threads; thread++) {
         if (!lh_scratch(exec, thread, own + (thread == 0 ? p.used : 0))) {
             return;

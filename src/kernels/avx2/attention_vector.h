@@ -72,6 +72,20 @@ static inline uint32_t v_greater(vector a, vector b)
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
 
+/* Bit l is set where lane l of a is greater or equal. */
+static inline uint32_t v_at_least(vector a, vector b)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+}
+
+/* x with `value` in lane `place`; what was there and behind moves on by one, the last lane is lost. */
+static inline vector v_insert(vector x, int place, float value)
+{
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), at = _mm256_set1_epi32(place);
+    __m256 moved = _mm256_permutevar8x32_ps(x, _mm256_add_epi32(lane, _mm256_cmpgt_epi32(lane, at)));
+    return _mm256_blendv_ps(moved, _mm256_set1_ps(value), _mm256_castsi256_ps(_mm256_cmpeq_epi32(lane, at)));
+}
+
 /* yes where a is greater than b, else no */
 static inline vector v_where_greater(vector a, vector b, vector yes, vector no)
 {

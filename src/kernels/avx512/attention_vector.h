@@ -69,6 +69,16 @@ static inline uint32_t v_greater(vector a, vector b)
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
 
+static inline uint32_t v_at_least(vector a, vector b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+}
+
+static inline vector v_insert(vector x, int place, float value)
+{
+    return _mm512_mask_expand_ps(_mm512_set1_ps(value), (__mmask16) ~(1u << place), x);
+}
+
 static inline vector v_where_greater(vector a, vector b, vector yes, vector no)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
