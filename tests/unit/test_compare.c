@@ -447,8 +447,9 @@ static void children_fail_alone(void **state)
 
 static lh_status wait_for_stop(void *user, lh_string *answer, lh_error *error)
 {
-    (void)user;
+    char here = '!';
     (void)answer;
+    (void)!write(*(const int *)user, &here, 1);
     for (int i = 0; i < 1000 && !lh_child_stopped(NULL); i++) {
         (void)usleep(10000);
     }
@@ -459,20 +460,25 @@ static lh_status wait_for_stop(void *user, lh_string *answer, lh_error *error)
 static void signals_are_handed_on(void **state)
 {
     (void)state;
+    int ends[2], code;
+    char byte;
+    assert_int_equal(pipe(ends), 0);
     pid_t caller = fork();
     if (caller == 0) {
         lh_string answer = {0};
         lh_error error = {0};
         lh_signals_install();
-        (void)raise(SIGTERM);
-        _exit(lh_child_run(wait_for_stop, NULL, &answer, NULL, &error) == LH_E_INTERRUPTED &&
+        _exit(lh_child_run(wait_for_stop, &ends[1], &answer, NULL, &error) == LH_E_INTERRUPTED &&
                       strcmp(error.message, "told to stop") == 0
                   ? 0
                   : 1);
     }
-    int code;
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    assert_int_equal(kill(caller, SIGTERM), 0);
     assert_true(waitpid(caller, &code, 0) == caller);
     assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 static lh_status linger(void *user, lh_string *answer, lh_error *error)
