@@ -14,8 +14,8 @@ static bool size_named(const char *name, const lh_recipe *sizes, int64_t memory,
 {
     static const char *const names[] = {"segment", "width", "heads", "layers", "hidden", NULL};
     char key[48];
-    if (strcmp(name, "memory") == 0) {
-        *value = memory;
+    if (strcmp(name, "memory") == 0 || strcmp(name, "batch") == 0) {
+        *value = name[0] == 'm' ? memory : lh_recipe_integer(sizes, "data.batch");
         return true;
     }
     for (int i = 0; names[i]; i++) {
@@ -32,7 +32,7 @@ static bool size_named(const char *name, const lh_recipe *sizes, int64_t memory,
 }
 
 /* The value of "2*segment" or "memory/2": factors from left to right. */
-static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, int64_t memory, int64_t *value)
+static bool product(const char *at, const char *end, const lh_recipe *sizes, int64_t memory, int64_t *value)
 {
     char sign = '*';
     *value = 1;
@@ -57,6 +57,24 @@ static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, in
             return true;
         }
         sign = *at++;
+    }
+}
+
+/* The value of "segment+2*memory". */
+static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, int64_t memory, int64_t *value)
+{
+    *value = 0;
+    for (;;) {
+        const char *plus = memchr(at, '+', (size_t)(end - at));
+        int64_t term;
+        if (!product(at, plus ? plus : end, sizes, memory, &term)) {
+            return false;
+        }
+        *value += term;
+        if (!plus) {
+            return true;
+        }
+        at = plus + 1;
     }
 }
 
@@ -96,6 +114,23 @@ static void without_sizes(const char *text, lh_string *out)
 }
 
 /* ---- recipes ---- */
+
+/* How the origin of a value begins that a method sets itself. */
+#define OWN_ORIGIN "method "
+
+static lh_status read_own(lh_recipe *recipe, const lh_memory_kind *kind, const char *own, const char *reader,
+                          lh_error *error)
+{
+    char name[96];
+    lh_string text = {0};
+    (void)snprintf(name, sizeof name, OWN_ORIGIN "%.60s", lh_compare_method_name(kind));
+    lh_compare_pick(own, reader, &text);
+    lh_status status = text.failed
+                           ? lh_fail(error, LH_E_MEMORY, "no memory for the recipe of a method")
+                           : lh_recipe_read_text(recipe, name, text.data ? text.data : "", text.size, error);
+    lh_string_free(&text);
+    return status;
+}
 
 static lh_status read_picked(lh_recipe *recipe, const lh_compare_sources *sources, const char *reader,
                              lh_error *error)
@@ -142,10 +177,9 @@ static lh_status read_all(lh_recipe *recipe, const char *own, const lh_compare_s
                           const lh_compare_sources *sources, const lh_memory_kind *kind, int64_t tokens,
                           const char *const *overrides, lh_error *error)
 {
-    char name[96];
-    (void)snprintf(name, sizeof name, "method %.60s", lh_compare_method_name(kind));
-    LH_TRY(lh_recipe_read_text(recipe, name, own, strlen(own), error));
+    LH_TRY(read_own(recipe, kind, own, LH_READER_MEMORY, error));
     LH_TRY(read_picked(recipe, sources, LH_READER_SHARED, error));
+    LH_TRY(read_own(recipe, kind, own, LH_READER_REST, error));
     LH_TRY(read_picked(recipe, sources, lh_compare_method_name(kind), error));
     /* From the strongest source, so that keys of other methods fall silent instead of being refused. */
     LH_TRY(override(recipe, "memory.kind", kind->name, error));
@@ -262,11 +296,15 @@ static lh_status check_line(void *user, const char *section, const char *key, co
     }
     (void)snprintf(name, sizeof name, "%.60s.%.60s", section, key);
     for (int i = 0; i < check->count; i++) {
-        if (lh_recipe_active(check->recipes[i], name)) {
+        const lh_recipe *recipe = check->recipes[i];
+        if (lh_recipe_active(recipe, name) &&
+            strncmp(lh_recipe_origin(recipe, name), OWN_ORIGIN, strlen(OWN_ORIGIN)) != 0) {
             return LH_OK;
         }
     }
-    return lh_fail(error, LH_E_CONFIG, "%s:%d: [%s] %s = %s is of no use to any of the methods that are compared",
+    return lh_fail(error, LH_E_CONFIG,
+                   "%s:%d: [%s] %s = %s is of no use to any of the methods that are compared, or each sets it "
+                   "itself",
                    check->source, line, section, key, value);
 }
 

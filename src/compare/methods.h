@@ -1,5 +1,6 @@
-/* The recipe of each method: what its memory says of itself at equal size, then the shared sections, then what the
- * comparison says of this method alone. */
+/* The recipe of each method, from the weakest part to the strongest: what its memory says of [memory] at equal
+ * size; the shared sections; what its memory says of the other sections, which makes the method what it is and is
+ * computed from the shared sizes; what the comparison says of this method alone; the budget. */
 #ifndef LH_COMPARE_METHODS_H
 #define LH_COMPARE_METHODS_H
 
@@ -20,8 +21,8 @@ lh_status lh_compare_recipe(lh_recipe **recipe, const lh_compare_settings *setti
  * data cannot be read a second time. */
 lh_status lh_compare_fix_paths(lh_compare_sources *sources, lh_error *error);
 
-/* A key of [memory] or [model] that was given but that no method has a use for is an error, as it would be in a
- * recipe for one method. recipes[i] is of settings->methods[i]. */
+/* A shared key that no method has a use for, or that every method sets itself, is an error, as keys without use are
+ * in a recipe for one method. recipes[i] is of settings->methods[i]. */
 lh_status lh_compare_check_used(const lh_compare_sources *sources, lh_recipe *const *recipes, int count,
                                 lh_error *error);
 

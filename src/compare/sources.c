@@ -119,6 +119,9 @@ static bool belongs(const char *name, size_t size, const char *reader, size_t *s
     if (strcmp(reader, LH_READER_SHARED) == 0) {
         return !colon && !equals(name, size, LH_READER_COMPARE);
     }
+    if (strcmp(reader, LH_READER_MEMORY) == 0 || strcmp(reader, LH_READER_REST) == 0) {
+        return equals(name, size, "memory") == (strcmp(reader, LH_READER_MEMORY) == 0);
+    }
     return colon && equals(name, *skip - 1, reader);
 }
 

@@ -30,6 +30,8 @@ void lh_compare_sources_free(lh_compare_sources *sources);
  * Section [NAME:memory] is written as [memory] to the reader NAME. */
 #define LH_READER_COMPARE "compare" /* the section [compare] alone */
 #define LH_READER_SHARED ""         /* the sections of every method, and what stands before the first section */
+#define LH_READER_MEMORY "[memory]" /* of a method's own text: the section [memory] */
+#define LH_READER_REST "[rest]"     /* of a method's own text: all other sections */
 void lh_compare_pick(const char *text, const char *reader, lh_string *out);
 
 /* Calls `see` for each section line that names a method, with that name and the line's number. */

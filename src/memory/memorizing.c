@@ -511,6 +511,7 @@ const lh_memory_kind lh_memory_memorizing = {
     .name = "memorizing",
     .summary = "one layer attends to the best matches among very many old keys",
     .keys = keys,
+    .compare = "[model]\n" LH_WINDOW_ATTENTION "[memory]\nwindow = {memory}\nsize = {16*memory}\n",
     .presets = presets,
     .adjustable = adjustable,
     .configure = configure,

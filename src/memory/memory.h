@@ -121,10 +121,11 @@ typedef struct lh_memory_kind {
     bool whole_layers_only; /* layers share tensors beside the residual stream: no recomputation of layers */
     bool learns_across;     /* parameters that only gradients between segments reach: training needs
                                train.unroll > 1 and memory.detach = false */
-    /* The method in `longhand compare`: what it sets of [model], [memory] and [train] at equal size, as recipe
-     * text. In braces stand the sizes that all methods share: {segment}, {width}, {heads}, {layers}, {hidden}, and
-     * {memory}, how many keys a query may see beyond its segment; with factors, as in {memory/2} or {2*segment}.
-     * NULL: the method is not compared. */
+    /* The method in `longhand compare`: what it sets at equal size, as recipe text. In braces stand the sizes that
+     * all methods share: {segment}, {width}, {heads}, {layers}, {hidden}, {batch}, and {memory}, how many keys a
+     * query may see beyond its segment; with factors and sums, as in {memory/2} or {segment+2*memory}. What it says
+     * of [memory] is weaker than the recipe that is compared by, what it says of other sections is stronger. NULL:
+     * the method is not compared. */
     const char *compare;
 
     /* Reads and checks the configuration; *options (heap memory, freed with lh_heap_free) is handed back in the

@@ -196,6 +196,7 @@ const lh_memory_kind lh_memory_window = {
     .name = "window",
     .summary = "a sliding window over the keys and values before each token",
     .keys = keys,
+    .compare = "[model]\n" LH_WINDOW_ATTENTION "[memory]\nwindow = {memory}\n",
     .presets = presets,
     .adjustable = adjustable,
     .configure = configure,

@@ -36,4 +36,9 @@ double lh_window_keys_seen(const lh_window *window);
     "false\n"                                                                                                     \
     "init = fan-in\n"
 
+/* In comparisons at equal size the layers are as everyone's but for the attention itself. */
+#define LH_WINDOW_ATTENTION                                                                             \
+    "positions = t5\nt5_scaled = true\nqk_norm = l2\nhead_scale = true\nnull_logit = true\nsee_self = " \
+    "false\n"
+
 #endif

@@ -135,6 +135,12 @@ equal "the other one is finished" "$(field starved/report.json '[x["status"] for
 check "the page says why" grep -q 'class=bad>[^<]*memory' starved/report.html
 check "the table says so" bash -c "'$longhand' compare starved --resume --methods vanilla | grep -q '^vanilla '"
 
+# Every method there is takes part and gets through.
+check "all methods" "$longhand" compare small.ini --methods all --budget tokens=2k --out all compare.lengths=64,256
+equal "all finish" "$(field all/report.json 'set(x["status"] for x in r["runs"])')" "{'finished'}"
+equal "all that say how" "$(field all/report.json '[x["name"] for x in r["methods"]]')" \
+    "$(python3 -c 'import sys; print([l.split(":")[0] for l in sys.stdin if l[0] != " "])' < <("$longhand" compare --list-methods))"
+
 # Data with answers is compared by accuracy: what no segment holds, no plain decoder knows.
 check "a task" "$longhand" data make copy length=32 plain=1 symbols=4 --rows 300 --validation 10 --test 60 --out copy
 check "a comparison on it" "$longhand" compare small.ini --out task data.path=copy data.layout=documents \

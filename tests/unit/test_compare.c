@@ -227,6 +227,7 @@ static void sizes_are_put_in(void **state)
         {"a = {segment}\nb = {memory}", "a = 16\nb = 12"},
         {"{memory/2} {2*segment} {width} {heads} {layers} {hidden}", "6 32 16 2 1 32"},
         {"{memory/5} {memory/100} {3*memory/2}", "2 1 18"},
+        {"{segment+memory} {segment+2*memory+3} {batch} {batch/4}", "28 43 2 1"},
         {"nothing", "nothing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -236,7 +237,8 @@ static void sizes_are_put_in(void **state)
         assert_string_equal(out.data, cases[i].expected);
         lh_string_free(&out);
     }
-    static const char *const bad[] = {"{size}", "{segment", "{}", "{segment*}", "{0*segment}", "{segment/0}"};
+    static const char *const bad[] = {"{size}",      "{segment",    "{}",         "{segment*}",
+                                      "{0*segment}", "{segment/0}", "{segment+}", "{+segment}"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         lh_string out = {0};
         lh_error error = {0};
@@ -305,6 +307,20 @@ static void keys_without_use_are_refused(void **state)
     for (int i = 0; i < 3; i++) {
         lh_recipe_free(recipes[i]);
     }
+    lh_compare_sources_free(&sources);
+    /* Both set their positions themselves, whatever the others say; but one method can be told. */
+    static const char *const positions[] = {"model.positions=alibi", "vanilla:model.positions=t5", NULL};
+    sources = sources_with(positions);
+    recipes[0] = recipe_of("vanilla", positions);
+    recipes[1] = recipe_of("transformer-xl", positions);
+    assert_string_equal(lh_recipe_string(recipes[0], "model.positions"), "t5");
+    assert_string_equal(lh_recipe_string(recipes[1], "model.positions"), "relative");
+    error = (lh_error){0};
+    check(lh_compare_check_used(&sources, recipes, 2, &error), &error);
+    assert_int_equal(lh_compare_check_used(&sources, recipes + 1, 1, &error), LH_E_CONFIG);
+    assert_non_null(strstr(error.message, "each sets it itself"));
+    lh_recipe_free(recipes[0]);
+    lh_recipe_free(recipes[1]);
     lh_compare_sources_free(&sources);
 }
 
@@ -431,8 +447,9 @@ static void children_fail_alone(void **state)
 
 static lh_status wait_for_stop(void *user, lh_string *answer, lh_error *error)
 {
-    (void)user;
+    char here = '!';
     (void)answer;
+    (void)!write(*(const int *)user, &here, 1);
     for (int i = 0; i < 1000 && !lh_child_stopped(NULL); i++) {
         (void)usleep(10000);
     }
@@ -443,20 +460,25 @@ static lh_status wait_for_stop(void *user, lh_string *answer, lh_error *error)
 static void signals_are_handed_on(void **state)
 {
     (void)state;
+    int ends[2], code;
+    char byte;
+    assert_int_equal(pipe(ends), 0);
     pid_t caller = fork();
     if (caller == 0) {
         lh_string answer = {0};
         lh_error error = {0};
         lh_signals_install();
-        (void)raise(SIGTERM);
-        _exit(lh_child_run(wait_for_stop, NULL, &answer, NULL, &error) == LH_E_INTERRUPTED &&
+        _exit(lh_child_run(wait_for_stop, &ends[1], &answer, NULL, &error) == LH_E_INTERRUPTED &&
                       strcmp(error.message, "told to stop") == 0
                   ? 0
                   : 1);
     }
-    int code;
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    assert_int_equal(kill(caller, SIGTERM), 0);
     assert_true(waitpid(caller, &code, 0) == caller);
     assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 static lh_status linger(void *user, lh_string *answer, lh_error *error)
