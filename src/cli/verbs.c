@@ -13,6 +13,7 @@ const lh_verb *const lh_verbs[] = {
     &lh_verb_data_get,
     &lh_verb_data_prepare,
     &lh_verb_data_make,
+    &lh_verb_data_midi,
     &lh_verb_data_info,
     &lh_verb_report,
     &lh_verb_compare,

@@ -14,6 +14,7 @@ extern const lh_verb lh_verb_data_list;
 extern const lh_verb lh_verb_data_get;
 extern const lh_verb lh_verb_data_make;
 extern const lh_verb lh_verb_data_prepare;
+extern const lh_verb lh_verb_data_midi;
 extern const lh_verb lh_verb_data_info;
 extern const lh_verb lh_verb_report;
 extern const lh_verb lh_verb_help;

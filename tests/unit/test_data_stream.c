@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 
 enum { VOCABULARY = 50000 };
 
@@ -439,6 +440,63 @@ static void test_answers(void **state)
     lh_split_free(split);
 }
 
+/* The end rule: every end from the shortest crop's on is drawn equally often, the crop is what is before it, and
+ * each document has its turn once in an epoch. */
+static void test_crop_ends(void **state)
+{
+    (void)state;
+    enum { LANES = 3, LENGTH = 12, MINIMUM = 7, ROUNDS = 4000 };
+    static const uint64_t lengths[] = {40, 5, 9, 1, 13, 30};
+    enum { DOCUMENTS = 6, TOKENS = 40 + 5 + 9 + 1 + 13 + 30 };
+    int32_t tokens[TOKENS];
+    for (int i = 0; i < TOKENS; i++) {
+        tokens[i] = i;
+    }
+    lh_split *split;
+    assert_int_equal(lh_split_create(&split, tokens, lengths, DOCUMENTS, TOKENS, NULL), LH_OK);
+    lh_token_stream_options options = lh_token_stream_defaults();
+    options.layout = LH_STREAM_CROPS;
+    options.lanes = LANES;
+    options.segment = LENGTH;
+    options.crop_minimum = MINIMUM;
+    options.crop_each_document = true;
+    options.seed = 9;
+    lh_token_stream *stream;
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_OK);
+    int ends[DOCUMENTS][41] = {{0}}, visits[DOCUMENTS] = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        const lh_batch *batch;
+        assert_int_equal(lh_token_stream_next(stream, LENGTH, &batch, NULL), LH_OK);
+        for (int lane = 0; lane < LANES; lane++) {
+            int64_t at = lane * LENGTH, count = 0;
+            while (count < LENGTH && batch->mask[at + count]) {
+                count++;
+            }
+            int document = batch->documents[at];
+            int64_t n = (int64_t)lengths[document], start = batch->positions[at] - 1, end = start + count + 1;
+            int64_t least = n < MINIMUM + 1 ? n : MINIMUM + 1;
+            assert_true(end >= least && end <= n);
+            assert_int_equal(start, end > LENGTH + 1 ? end - (LENGTH + 1) : 0);
+            assert_int_equal(batch->inputs[at] + count, batch->targets[at + count - 1]);
+            visits[document]++;
+            ends[document][end]++;
+        }
+    }
+    for (int d = 0; d < DOCUMENTS; d++) { /* the document of one token has its turn, too, but nothing to show */
+        int expected = d == 3 ? 0 : ROUNDS * LANES / (DOCUMENTS - 1);
+        assert_in_range(visits[d], expected - (expected ? 2 : 0), expected + (expected ? 2 : 0));
+        int least = lengths[d] < MINIMUM + 1 ? (int)lengths[d] : MINIMUM + 1, choices = (int)lengths[d] - least + 1;
+        for (int end = least; end <= (int)lengths[d] && visits[d] > 0; end++) {
+            double mean = (double)visits[d] / choices;
+            assert_true(fabs(ends[d][end] - mean) < 5.0 * sqrt(mean) + 1.0);
+        }
+    }
+    lh_token_stream_free(stream);
+    options.layout = LH_STREAM_LANES;
+    assert_int_equal(lh_token_stream_create(&stream, split, &options, NULL), LH_E_ARGUMENT);
+    lh_split_free(split);
+}
+
 static void test_permutation(void **state)
 {
     (void)state;
@@ -669,6 +727,7 @@ int main(void)
         cmocka_unit_test(test_segments_do_not_matter),
         cmocka_unit_test(test_crops),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_crop_ends),
         cmocka_unit_test(test_permutation),
         cmocka_unit_test(test_restore),
         cmocka_unit_test(test_restore_refuses_damage),

@@ -120,6 +120,10 @@ static void resume_is_exact(void **state)
          "data.layout=documents", "data.reset_at_document=true", "memory.absolute_positions=true", NULL},
         {TINY_COMPRESSIVE, "train.recompute=true", "train.schedule=cosine", "train.warmup=9", "data.layout=crops",
          NULL},
+        {"memory.kind=perceiver-ar", "memory.inputs=24", "memory.cross_dropout=0.5", "model.positions=rotary",
+         "data.layout=crops", "train.accumulate=2", "model.dropout=0.2", NULL},
+        {"memory.kind=perceiver-ar", "memory.inputs=20", "memory.position_table=learned",
+         "memory.position_rows=2000", "model.positions=none", "train.unroll=2", "data.layout=documents", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tiny whole, first, second;

@@ -420,8 +420,10 @@ static void no_allocation_per_step(void **state)
         {"memory.kind=none", "train.optimizer=adafactor", "train.factor_from=2", NULL},
         {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
         {TINY_VQ, "memory.restart_below=0.5", "memory.absolute_positions=true", "train.accumulate=2", NULL},
+        {"memory.kind=perceiver-ar", "memory.inputs=12", "model.positions=rotary", "data.layout=crops",
+         "data.minimum_crop=12", "train.z_loss=1e-4", "train.loss=sum", NULL},
     };
-    for (int kind = 0; kind < 7; kind++) {
+    for (int kind = 0; kind < 8; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */
