@@ -348,8 +348,9 @@ typedef enum lh_key_layout {
  * logit(i, j) = scale * head_scale[h] * ( (q_i + content_bias[h]) . k_j + (q_i + position_bias[h]) . rel_k[h][t]
  *               + (bias_scaled ? distance_bias[h][t] : 0) )
  *             + (bias_scaled ? 0 : distance_bias[h][t]) + key_bias[j]
+ * value(i, j) = v_j + rel_v[h][t]
  * with t = rel(i, j) - rel_first,  rel(i, j) = i - rel_step * j + rel_offset.  t outside 0 .. rel_len-1 is clamped
- * into it if rel_clamp, else rel_k and distance_bias contribute nothing. */
+ * into it if rel_clamp, else rel_k, rel_v and distance_bias contribute nothing. */
 typedef struct lh_attention_source {
     lh_key_layout layout;
     int64_t k_len;
@@ -362,6 +363,8 @@ typedef struct lh_attention_source {
     const void *position_bias; /* [heads, qk_width] or NULL: Transformer-XL's v; only with rel_k */
     const void *rel_k;         /* [heads, rel_len, qk_width], strides rel_k_head and rel_k_row, or NULL */
     int64_t rel_k_head, rel_k_row;
+    const void *rel_v; /* [heads, rel_len, v_width], strides rel_v_head and rel_v_row, or NULL: Shaw's */
+    int64_t rel_v_head, rel_v_row;
     const void *distance_bias; /* [heads, rel_len] contiguous, or NULL: T5 buckets, ALiBi */
     int64_t rel_len, rel_first, rel_step, rel_offset;
     bool rel_clamp, bias_scaled;
@@ -381,16 +384,16 @@ typedef struct lh_attention_source {
     const int32_t *tile_row, *tile_start, *column_row, *column;
 
     /* backward: NULL data or pointer stops the gradient. Gradients of several inputs and sources may share memory
-     * (a table used by two sources, one tensor as queries, keys and values). d_rel_k has rel_k's strides.
-     * d_key_bias is laid out as key_bias. With a repeated k or v (batch stride 0) the caller gives d_k, d_v room
-     * for each batch. */
+     * (a table used by two sources, one tensor as queries, keys and values). d_rel_k has rel_k's strides, d_rel_v
+     * rel_v's. d_key_bias is laid out as key_bias. With a repeated k or v (batch stride 0) the caller gives d_k,
+     * d_v room for each batch. */
     lh_strided d_k, d_v;
-    void *d_content_bias, *d_position_bias, *d_rel_k, *d_distance_bias, *d_key_bias;
+    void *d_content_bias, *d_position_bias, *d_rel_k, *d_rel_v, *d_distance_bias, *d_key_bias;
 } lh_attention_source;
 
-/* out[b,h,i] = sum over sources and visible keys j of p_ij v_j, p = softmax over all of them (and the null logit,
- * which has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The key/value
- * head is h / (heads / kv_heads). */
+/* out[b,h,i] = sum over sources and visible keys j of p_ij value(i, j), p = softmax over all of them (and the null
+ * logit, which has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The
+ * key/value head is h / (heads / kv_heads). */
 typedef struct lh_attention_args {
     int64_t batch, heads, kv_heads, q_len, qk_width, v_width;
     lh_strided q;   /* [batch, heads, q_len, qk_width] */
