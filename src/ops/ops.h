@@ -148,6 +148,7 @@ typedef struct lh_key_source {
     lh_tensor *low, *high;                   /* i32 [batch or 1, heads or 1, q_len] or NULL */
     lh_tensor *content_bias, *position_bias; /* [heads, qk_width] or NULL */
     lh_tensor *rel_k;                        /* [heads, rel_len, qk_width] or NULL */
+    lh_tensor *rel_v;                        /* [heads, rel_len, v_width] or NULL */
     lh_tensor *distance_bias;                /* [heads, rel_len] or NULL */
     int64_t rel_first, rel_step, rel_offset;
     bool rel_clamp, bias_scaled;

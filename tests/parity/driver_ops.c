@@ -362,6 +362,7 @@ static lh_key_source source_of(const driver *d, const json_t *json)
                   {"content_bias", &source.content_bias},
                   {"position_bias", &source.position_bias},
                   {"rel_k", &source.rel_k},
+                  {"rel_v", &source.rel_v},
                   {"distance_bias", &source.distance_bias},
                   {"key_bias", &source.key_bias},
                   {"gather", &source.gather},

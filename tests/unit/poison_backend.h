@@ -116,7 +116,7 @@ static int poison_odd_attention(const lh_attention_args *args)
         odd += POISON_ODD4(source, key_bias, gather, tile_row, tile_start);
         odd += POISON_ODD4(source, column_row, column, d_k.data, d_v.data);
         odd += POISON_ODD4(source, d_content_bias, d_position_bias, d_rel_k, d_distance_bias);
-        odd += POISON_ODD4(source, d_key_bias, k_scale, v_scale, d_key_bias);
+        odd += POISON_ODD4(source, d_key_bias, k_scale, v_scale, rel_v) + poison_odd(source->d_rel_v);
     }
     return odd;
 }

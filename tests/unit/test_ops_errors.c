@@ -172,10 +172,10 @@ static void attention(void **state)
                       "attention", NULL);
     gc_expect_failure(c, attend(c, T(2, 2, 3, 4), lh_key_source_all(T(3, 2, 5, 4), T(3, 2, 5, 4))), LH_E_SHAPE,
                       "[3, 2, 5, 4]", NULL);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 12; i++) {
         lh_key_source s = lh_key_source_all(T(1, 2, 5, 4), T(1, 2, 5, 4));
         lh_tensor *q = T(1, 2, 3, 4);
-        wrong_field all[10] = {
+        wrong_field all[12] = {
             {&s.content_bias, "content bias", 2, {2, 5}, false},
             {&s.position_bias, "position bias", 2, {1, 4}, false},
             {&s.rel_k, "relative keys", 3, {2, 6, 5}, false},
@@ -186,6 +186,8 @@ static void attention(void **state)
             {&s.distance_bias, "distance bias", 1, {5}, false},
             {&s.gather, "gathered", 4, {1, 2, 4, 2}, true},
             {&s.tile_row, "blocks", 1, {3}, true},
+            {&s.rel_v, "relative values", 3, {2, 6, 5}, false},
+            {&s.rel_v, "relative values", 3, {1, 6, 4}, false},
         };
         *all[i].field = lh_new(c, all[i].whole_numbers ? LH_I32 : LH_F64, all[i].ndim, all[i].shape, true);
         s.layout = i == 8 ? LH_KEYS_GATHERED : i == 9 ? LH_KEYS_BLOCKS : LH_KEYS_DENSE;
