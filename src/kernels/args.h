@@ -42,6 +42,13 @@
     X(TOP_K, top_k) \
     X(NEAREST, nearest)             /* the k rows of a ring with the largest inner products */ \
     X(RING_APPEND, ring_append)     /* rows into a ring */ \
+    X(ARGMAX, argmax)               /* over the middle of [outer, middle, inner] */ \
+    X(GROUP, group)                 /* counting sort: positions by group */ \
+    X(GROUP_GATHER, group_gather)   /* rows picked by index, several from one */ \
+    X(GROUP_SUM, group_sum)         /* its transpose: sums or means of rows by index */ \
+    X(GROUP_LATEST, group_latest)   /* the last members of each query's group */ \
+    X(TOP_SO_FAR, top_so_far)       /* is an entry among the k largest up to itself? */ \
+    X(TOP_SO_FAR_LISTS, top_so_far_lists) /* and who are these k? */ \
     X(ATTENTION, attention) \
     X(ATTENTION_BACKWARD, attention_backward) \
     X(ATTENTION_MASS, attention_mass) \
@@ -278,6 +285,14 @@ typedef struct lh_top_k_args {
     int32_t *index; /* [rows, k] */
 } lh_top_k_args;
 
+/* x [outer, middle, inner] -> index [outer, inner] of the largest along the middle; ties go to the lowest index, a
+ * NaN is below everything. middle >= 1. Rows of the result are index_outer apart. */
+typedef struct lh_argmax_args {
+    int64_t outer, middle, inner, index_outer;
+    const void *x;
+    int32_t *index;
+} lh_argmax_args;
+
 /* A [batch, heads, length, width] array; width is contiguous. A batch or head stride of 0 repeats. */
 typedef struct lh_strided {
     void *data;
@@ -325,6 +340,69 @@ typedef struct lh_ring_append_args {
     const int32_t *written; /* [batch] */
     int32_t *written_after; /* [batch]: written + count; or NULL. May be `written` */
 } lh_ring_append_args;
+
+/* ---- groups of rows
+ * ---------------------------------------------------------------------------------------------- Entries 0 ..
+ * count-1 of a lane (batch entry and head) belong to groups 0 .. groups-1. `start` and `order` say which: the
+ * entries of group g are order[start[g]] .. order[start[g + 1] - 1], rising. */
+
+/* A stable counting sort. Entries with a negative group, or with keep 0, are in no group; order ends with -1 for
+ * each of them. If wanted, low and high say for place p of `order` where its group begins and ends (0, 0 for the
+ * rest). */
+typedef struct lh_group_args {
+    int64_t batch, heads, count, groups;
+    const int32_t *group; /* [batch, heads, count], < groups */
+    const int32_t *keep;  /* [batch, count] or NULL: all */
+    int32_t *start;       /* [batch, heads, groups + 1] */
+    int32_t *order;       /* [batch, heads, count] */
+    int32_t *low, *high;  /* [batch, heads, count] or NULL */
+} lh_group_args;
+
+/* GROUP_GATHER: row e of y is row index[e] of x (zeros for a negative index), divided by (members + extra) of that
+ * row's group if `start` is given: the way back of a mean.
+ * GROUP_SUM: row g of x is, or gains (add), the sum of the rows of y in group g, divided by (members + extra) if
+ * `mean`; a group without members gives zeros. With x.batch 0 the lanes of the batch are added up. total[h][g], if
+ * given, gains the number of members. */
+typedef struct lh_group_rows_args {
+    int64_t batch, heads, count, groups, width;
+    lh_strided x;         /* [batch, heads, groups, width] */
+    void *y;              /* [batch, heads, count, width] */
+    const int32_t *index; /* [batch, heads, count], < groups: GROUP_GATHER */
+    const int32_t *start; /* [batch, heads, groups + 1]; GROUP_GATHER: or NULL */
+    const int32_t *order; /* [batch, heads, count]: GROUP_SUM */
+    double extra;
+    bool mean, add;
+    void *total; /* [heads, groups] or NULL */
+} lh_group_rows_args;
+
+/* For queries length - queries .. length - 1 of each lane: the positions of the last `window` members of the
+ * query's own group up to itself, rising, in the last places of its row; before them -1. first: how many of these
+ * there are. */
+typedef struct lh_group_latest_args {
+    int64_t lanes, length, queries, window;
+    const int32_t *group; /* [lanes, length]; negative: none, an empty list */
+    int32_t *index;       /* [lanes, queries, window] */
+    int32_t *first;       /* [lanes, queries] */
+} lh_group_latest_args;
+
+/* accepted[b, q, c] = 1 if x[b, t, c], t = length - queries + q, is among the k largest of x[b, 0 .. t, c], else 0.
+ * Of equal entries the earlier count as larger. NaN is below everything. */
+typedef struct lh_top_so_far_args {
+    int64_t batch, length, queries, columns, k;
+    const void *x; /* [batch, length, columns] with x_batch between lanes */
+    int64_t x_batch;
+    int32_t *accepted; /* [batch, queries, columns] */
+} lh_top_so_far_args;
+
+/* For each triple (b, t, c): the positions of the min(k, t + 1) largest of x[b, 0 .. t, c], rising, in the last
+ * places of its row of `index` [count, k]; before them -1. first [count]: how many of these there are. */
+typedef struct lh_top_so_far_lists_args {
+    int64_t count, length, columns, k;
+    const void *x;
+    int64_t x_batch;
+    const int32_t *triple; /* [count, 3] */
+    int32_t *index, *first;
+} lh_top_so_far_lists_args;
 
 /* ---- attention -------------------------------------------------------------------------------------------------
  */
