@@ -208,6 +208,50 @@ lh_tensor *lh_nearest(lh_context *context, lh_tensor *q, const lh_row_ring *ring
  * tape: what the last `capacity` - count rows hold stays. Returns the new `written`. */
 lh_tensor *lh_ring_append(lh_context *context, const lh_row_ring *ring, lh_tensor *x, lh_tensor *written);
 
+/* ---- groups of rows (ops/group.c)
+ * -------------------------------------------------------------------------------------- */
+
+/* Index of the largest entry along a dimension, i32 in x's shape without it; of equal ones the first. No gradient.
+ */
+lh_tensor *lh_argmax(lh_context *context, lh_tensor *x, int dim);
+
+/* Which entries 0 .. count-1 of each lane (batch entry and head) belong to which group. Made once, used for all
+ * tensors that are sorted, picked or averaged that way. Tensors of the context. */
+typedef struct lh_grouping {
+    int64_t groups;
+    lh_tensor *index; /* i32 [batch, heads, count]: each entry's group, or negative: none */
+    lh_tensor *start; /* i32 [batch, heads, groups + 1]: where a group begins in order */
+    lh_tensor *order; /* i32 [batch, heads, count]: entries by group, rising within it; then -1s */
+    lh_tensor *low,
+        *high; /* i32 [batch, heads, count]: where the group at a place of order begins and ends; or NULL */
+} lh_grouping;
+/* Sorts `index` (i32 [batch, heads, count], < groups) by counting. keep: i32 [batch, count], entries with 0 belong
+ * to no group, or NULL. bounds: low and high are wanted. False after an error. */
+bool lh_group(lh_context *context, lh_tensor *index, int64_t groups, lh_tensor *keep, bool bounds,
+              lh_grouping *grouping);
+/* Row index[e] of x [batch, heads, groups, width] for each entry e (zeros for a negative one) ->
+ * [batch, heads, count, width]. The gradient of a row is the sum over its entries, in their order. */
+lh_tensor *lh_group_gather(lh_context *context, lh_tensor *x, const lh_grouping *grouping);
+/* The transpose, as a mean: for each group the sum of its entries y [batch, heads, count, width] divided by (their
+ * number + extra); zeros for a group without entries -> [batch, heads, groups, width], stored as
+ * [batch, groups, heads, width] as attention's output is. */
+lh_tensor *lh_group_mean(lh_context *context, lh_tensor *y, const lh_grouping *grouping, double extra);
+/* sum [heads, groups, width] += the entries of each group over all lanes of the batch, total [heads, groups] += how
+ * many there are. Both contiguous, changed in place; nothing is recorded. */
+void lh_group_totals(lh_context *context, lh_tensor *y, const lh_grouping *grouping, lh_tensor *sum,
+                     lh_tensor *total);
+/* For the last `queries` entries of each lane: the last `window` members of the entry's own group up to itself ->
+ * i32 [batch, heads, queries, window], rising, -1 in front; *first, i32 [batch, heads, queries], counts the -1s. */
+lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t queries, int64_t window,
+                           lh_tensor **first);
+/* For the last `queries` rows t of each lane of x [batch, length, columns]: 1 if x[t, c] is among the k largest of
+ * x[0 .. t, c] (of equal ones the earlier stand first), else 0 -> i32 [batch, queries, columns]. */
+lh_tensor *lh_top_so_far(lh_context *context, lh_tensor *x, int64_t queries, int64_t k);
+/* For each triple (lane, row t, column c), host [count, 3]: where the k largest of x[0 .. t, c] stand -> i32
+ * [count, k], rising, -1 in front; *first, i32 [count], counts the -1s. */
+lh_tensor *lh_top_so_far_lists(lh_context *context, lh_tensor *x, int64_t count, const int32_t *triples, int64_t k,
+                               lh_tensor **first);
+
 /* ---- position tables on the host (ops/position.c)
  * -------------------------------------------------------------------- */
 

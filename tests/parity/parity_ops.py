@@ -318,6 +318,16 @@ for maximum, function in ((True, F.max_pool1d), (False, F.avg_pool1d)):
              lambda x, f=function, k=kernel, s=stride: {"y": f(x.transpose(1, 2), k, s).transpose(1, 2)})
 Case("top k", {"x": randn(9, 200)}, [call("top_k", ["x"], k=17)],
      lambda x: {"y": x.topk(17).indices.sort().values.float()})
+Case("argmax", {"x": randn(3, 11, 70)}, [call("argmax", ["x"], dim=1)],
+     lambda x: {"y": x.argmax(1).float()})
+PICKED = torch.randint(0, 31, (2, 3, 50), generator=generator)
+Case("group gather", {"x": randn(2, 3, 31, 40), "index": whole(PICKED)}, [call("group_gather", ["x", "index"])],
+     lambda x, index: {"y": x.gather(2, PICKED[..., None].expand(-1, -1, -1, 40))})
+MEMBERS = torch.zeros(2, 3, 31, 1).scatter_add_(2, PICKED[..., None], torch.ones(2, 3, 50, 1))
+Case("group mean", {"x": randn(2, 3, 50, 40), "index": whole(PICKED)},
+     [call("group_mean", ["x", "index"], groups=31, extra=0.01)],
+     lambda x, index: {"y": torch.zeros(2, 3, 31, 40).scatter_add(2, PICKED[..., None].expand(-1, -1, -1, 40), x) /
+                       (MEMBERS + 0.01)})
 
 # ---- attention -------------------------------------------------------------------------------------------------------
 
