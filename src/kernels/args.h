@@ -49,6 +49,7 @@
     X(GROUP_LATEST, group_latest)   /* the last members of each query's group */ \
     X(TOP_SO_FAR, top_so_far)       /* is an entry among the k largest up to itself? */ \
     X(TOP_SO_FAR_LISTS, top_so_far_lists) /* and who are these k? */ \
+    X(CENTROIDS, centroids)         /* online k-means: moving averages of sums and counts */ \
     X(ATTENTION, attention) \
     X(ATTENTION_BACKWARD, attention_backward) \
     X(ATTENTION_MASS, attention_mass) \
@@ -403,6 +404,27 @@ typedef struct lh_top_so_far_lists_args {
     const int32_t *triple; /* [count, 3] */
     int32_t *index, *first;
 } lh_top_so_far_lists_args;
+
+typedef enum lh_centroid_start {
+    LH_CENTROIDS_COUNTED, /* a centroid counts as one member of its cluster */
+    LH_CENTROIDS_DATA,    /* the first sums and counts are taken as they are */
+    LH_CENTROIDS_ZERO,    /* as published: it counts as none, so that centroids grow until counts have settled */
+} lh_centroid_start;
+
+/* Online k-means (Roy et al. 2021). For each head, with total_c members whose sum is sum_c:
+ *     count_c = decay count_c + (1 - decay) total_c        mean_c = decay mean_c + (1 - decay) sum_c
+ *     N = sum of count        smooth_c = (count_c + eps) / (N + clusters eps) N        centroid_c = mean_c /
+ * smooth_c A negative count means that nothing was ever gathered: first mean_c = centroid_c and count_c = 1, or 0
+ * with LH_CENTROIDS_ZERO; with LH_CENTROIDS_DATA a cluster that has members starts with mean_c = sum_c, count_c =
+ * total_c instead of averaging. Unless LH_CENTROIDS_ZERO, a cluster without members keeps its centroid. */
+typedef struct lh_centroids_args {
+    int64_t heads, clusters, width;
+    double decay, eps;
+    lh_centroid_start start;
+    const void *sum, *total; /* [heads, clusters, width], [heads, clusters] */
+    void *mean, *count;      /* the same */
+    void *centroid;          /* [heads, clusters, width] */
+} lh_centroids_args;
 
 /* ---- attention -------------------------------------------------------------------------------------------------
  */

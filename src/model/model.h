@@ -33,10 +33,11 @@ typedef struct lh_model {
     lh_tensor *clusters;                 /* [bands - 1, width_0]: the head softmax's entries for the tails */
     lh_tensor *projection[LH_MAX_BANDS]; /* [width, width_b] or NULL: to the model's width */
     lh_tensor *head_projection;          /* band 0's output projection [width, width_0] or NULL */
+    lh_tensor *head_projection_bias;     /* [width_0] or NULL */
     lh_tensor *output[LH_MAX_BANDS];     /* untied output tables, else the embeddings */
     lh_tensor *output_bias[LH_MAX_BANDS];
     lh_tensor *positions;                 /* learned [segment, width] */
-    lh_tensor *input_weight, *input_bias; /* Sonnet's input projection */
+    lh_tensor *input_weight, *input_bias; /* the input projection */
     lh_tensor *final_gain, *final_bias;
     lh_tensor *sinusoids;   /* constant [distances, width], for relative and sinusoidal positions */
     lh_tensor *alibi;       /* constant [heads, distances] */

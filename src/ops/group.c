@@ -105,17 +105,18 @@ static lh_tensor *lanes_fault(lh_context *context, const char *op, const lh_tens
                       (long long)grouping->groups);
 }
 
+/* start and order may be NULL, as long as only rows are picked. */
 static lh_group_rows_args group_rows_args(const lh_tensor *index, const lh_tensor *start, const lh_tensor *order,
                                           int64_t width)
 {
     return (lh_group_rows_args){.batch = index->shape[0],
                                 .heads = index->shape[1],
                                 .count = index->shape[2],
-                                .groups = start->shape[2] - 1,
+                                .groups = start ? start->shape[2] - 1 : 0,
                                 .width = width,
                                 .index = lh_tensor_data(index),
-                                .start = lh_tensor_data(start),
-                                .order = lh_tensor_data(order)};
+                                .start = start ? lh_tensor_data(start) : NULL,
+                                .order = order ? lh_tensor_data(order) : NULL};
 }
 
 enum { GROUP_INDEX, GROUP_START, GROUP_ORDER, GROUP_SAVED };
@@ -146,6 +147,9 @@ lh_tensor *lh_group_gather(lh_context *context, lh_tensor *x, const lh_grouping 
     lh_tensor *index = grouping->index;
     if (!lanes_fit(x, grouping, grouping->groups)) {
         return lanes_fault(context, "group_gather", x, grouping);
+    }
+    if (!grouping->start && lh_wants_grad(context, 1, &x)) {
+        return lh_op_fail(context, LH_E_ARGUMENT, "group_gather", "the gradient of rows needs a sorted grouping");
     }
     lh_tensor *rows = x->shape[3] == 1 || x->stride[3] == 1 ? x : lh_packed(context, x);
     lh_tensor *y = rows ? lh_new(context, x->dtype, 4,
@@ -249,6 +253,43 @@ void lh_group_totals(lh_context *context, lh_tensor *y, const lh_grouping *group
     if (packed != y) {
         lh_drop(context, packed);
     }
+}
+
+void lh_centroid_step(lh_context *context, lh_tensor *sum, lh_tensor *total, lh_tensor *mean, lh_tensor *count,
+                      lh_tensor *centroid, double decay, lh_centroid_start start)
+{
+    char text[128];
+    if (lh_op_stopped(context)) {
+        return;
+    }
+    lh_tensor *large[3] = {sum, mean, centroid}, *small[2] = {total, count};
+    bool fits = sum->ndim == 3;
+    for (int i = 0; i < 3; i++) {
+        fits = fits && lh_tensor_same_shape(large[i], sum) && large[i]->dtype == sum->dtype &&
+               lh_tensor_contiguous(large[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        fits = fits && small[i]->ndim == 2 && small[i]->shape[0] == sum->shape[0] &&
+               small[i]->shape[1] == sum->shape[1] && small[i]->dtype == sum->dtype &&
+               lh_tensor_contiguous(small[i]);
+    }
+    if (!fits) {
+        lh_op_fail(context, LH_E_SHAPE, "centroid_step", "sums %s, means, centroids and counts do not fit",
+                   lh_shape_text(text, sizeof text, sum->ndim, sum->shape));
+        return;
+    }
+    lh_centroids_args args = {.heads = sum->shape[0],
+                              .clusters = sum->shape[1],
+                              .width = sum->shape[2],
+                              .decay = decay,
+                              .eps = 1e-5,
+                              .start = start,
+                              .sum = lh_tensor_data(sum),
+                              .total = lh_tensor_data(total),
+                              .mean = lh_tensor_data(mean),
+                              .count = lh_tensor_data(count),
+                              .centroid = lh_tensor_data(centroid)};
+    lh_run(context, LH_KERNEL_CENTROIDS, sum->dtype, &args);
 }
 
 /* ---- lists for queries that come later --------------------------------------------------------- */

@@ -230,7 +230,8 @@ typedef struct lh_grouping {
 bool lh_group(lh_context *context, lh_tensor *index, int64_t groups, lh_tensor *keep, bool bounds,
               lh_grouping *grouping);
 /* Row index[e] of x [batch, heads, groups, width] for each entry e (zeros for a negative one) ->
- * [batch, heads, count, width]. The gradient of a row is the sum over its entries, in their order. */
+ * [batch, heads, count, width]. The gradient of a row is the sum over its entries, in their order. Without a
+ * gradient a grouping of nothing but `groups` and `index` will do, whose indices are the caller's duty. */
 lh_tensor *lh_group_gather(lh_context *context, lh_tensor *x, const lh_grouping *grouping);
 /* The transpose, as a mean: for each group the sum of its entries y [batch, heads, count, width] divided by (their
  * number + extra); zeros for a group without entries -> [batch, heads, groups, width], stored as
@@ -240,6 +241,10 @@ lh_tensor *lh_group_mean(lh_context *context, lh_tensor *y, const lh_grouping *g
  * many there are. Both contiguous, changed in place; nothing is recorded. */
 void lh_group_totals(lh_context *context, lh_tensor *y, const lh_grouping *grouping, lh_tensor *sum,
                      lh_tensor *total);
+/* A step of online k-means with the totals of a batch: formula and cases at lh_centroids_args. sum, mean, centroid
+ * [heads, clusters, width], total, count [heads, clusters]; mean, count and centroid change in place. */
+void lh_centroid_step(lh_context *context, lh_tensor *sum, lh_tensor *total, lh_tensor *mean, lh_tensor *count,
+                      lh_tensor *centroid, double decay, lh_centroid_start start);
 /* For the last `queries` entries of each lane: the last `window` members of the entry's own group up to itself ->
  * i32 [batch, heads, queries, window], rising, -1 in front; *first, i32 [batch, heads, queries], counts the -1s. */
 lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t queries, int64_t window,

@@ -199,6 +199,10 @@ static int poison_foreign_pointers(int id, const void *arguments)
         const lh_group_rows_args *x = arguments;
         return POISON_ODD4(x, x.data, y, index, start) + poison_odd(x->order) + poison_odd(x->total);
     }
+    case LH_KERNEL_CENTROIDS: {
+        const lh_centroids_args *x = arguments;
+        return POISON_ODD4(x, sum, total, mean, count) + poison_odd(x->centroid);
+    }
     case LH_KERNEL_GROUP_LATEST:
         return POISON_ODD4((const lh_group_latest_args *)arguments, group, index, first, group);
     case LH_KERNEL_TOP_SO_FAR: return POISON_ODD4((const lh_top_so_far_args *)arguments, x, accepted, x, accepted);

@@ -1,4 +1,4 @@
-/* GROUP, GROUP_LATEST: integers only, for every level. GROUP_GATHER and GROUP_SUM in plain C. */
+/* GROUP, GROUP_LATEST: integers only, for every level. GROUP_GATHER, GROUP_SUM, CENTROIDS in plain C. */
 #include "kernels/kernel.h"
 
 #include <omp.h>
@@ -86,4 +86,5 @@ void lh_register_group_ref(lh_kernel_table *table)
     table->f32[LH_KERNEL_GROUP_LATEST] = table->f64[LH_KERNEL_GROUP_LATEST] = group_latest;
     LH_SET_BOTH(table, GROUP_GATHER, group_gather);
     LH_SET_BOTH(table, GROUP_SUM, group_sum);
+    LH_SET_BOTH(table, CENTROIDS, centroids);
 }
