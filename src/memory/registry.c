@@ -10,6 +10,7 @@ const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_block_recurrent,
     &lh_memory_memorizing,
     &lh_memory_perceiver_ar,
+    &lh_memory_routing,
     NULL,
 };
 /* clang-format on */
