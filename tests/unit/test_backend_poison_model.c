@@ -75,6 +75,9 @@ static void training(void **state)
         {TINY_COMPRESSIVE, "memory.function=mean", "memory.positions=scaled", NULL},
         {TINY_COMPRESSIVE, "memory.function=most-used", "data.layout=documents", "data.reset_at_document=true",
          NULL},
+        {TINY_ROUTING, "model.input_projection=linear", "train.accumulate=2", "data.layout=documents",
+         "data.reset_at_document=true", NULL},
+        {TINY_ROUTING, "memory.routing=full", "memory.strided_heads=1", "train.recompute=true", NULL},
     };
     const lh_backend *poisoned = poison_backend();
     assert_non_null(poisoned);
@@ -148,11 +151,9 @@ static double *read_in_pieces(const char *const *settings, const lh_backend *bac
 static void reading(void **state)
 {
     (void)state;
-    static const char *const settings[][6] = {
-        {POSITIONS("rotary"), NULL},
-        {POSITIONS("t5"), NULL},
-        {TINY_XL, NULL},
-        {TINY_COMPRESSIVE, NULL},
+    static const char *const settings[][10] = {
+        {POSITIONS("rotary"), NULL}, {POSITIONS("t5"), NULL}, {TINY_XL, NULL},
+        {TINY_COMPRESSIVE, NULL},    {TINY_ROUTING, NULL},    {TINY_ROUTING, "memory.routing=prefix", NULL},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         int64_t n = 0, m = 0;

@@ -23,6 +23,11 @@
         "model.norm=rms", "model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true",                    \
         "model.see_self=false"
 
+/* Routing wants longer windows: clusters are full, and single tokens have lists of their own. */
+#define ROUTING                                                                                   \
+    BASE, "memory.kind=routing", "model.positions=none", "model.segment=24", "memory.clusters=3", \
+        "memory.cluster_size=5", "memory.block=4", "memory.look_back=4", "memory.distance=3"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -159,6 +164,15 @@ static void decoding_equals_training(void **state)
     check_token_by_token(early, "Transformer-XL memory in one layer");
     const char *window[] = {WINDOW, "model.positions=t5", "model.t5_scaled=true", NULL};
     check_token_by_token(window, "window");
+    const char *routing[] = {ROUTING,
+                             "model.input_projection=linear",
+                             "model.embedding_width=6",
+                             "model.tied=false",
+                             "memory.skip_first=1",
+                             NULL};
+    check_token_by_token(routing, "routing");
+    const char *prefix[] = {ROUTING, "memory.routing=prefix", "memory.routing_heads=2", NULL};
+    check_token_by_token(prefix, "routing, prefix");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
     check_token_by_token(turned, "window with rotary positions");
     static const char *const recurrences[] = {"memory.gate=lstm", "memory.feedback=true", "memory.cell=dual",
@@ -201,6 +215,8 @@ static void scores_do_not_depend_on_calls(void **state)
         {WINDOW, "model.positions=t5", "memory.strict=true", NULL},
         {BLOCKS, "model.positions=t5", "memory.feedback=true", NULL},
         {MEMORIZING, "model.positions=rotary", NULL},
+        {ROUTING, NULL},
+        {ROUTING, "memory.routing=prefix", "memory.strided_heads=1", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -314,8 +330,10 @@ static const char *const *state_kinds(int which)
         {BASE, "memory.kind=compressive", "memory.length=6", "memory.compressed=4", "memory.rate=3",
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
         {BLOCKS, "model.positions=t5", "memory.gate=lstm", NULL},
+        {ROUTING, NULL},
+        {ROUTING, "memory.routing=prefix", NULL},
     };
-    return which < 9 ? kinds[which] : NULL;
+    return which < 11 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */

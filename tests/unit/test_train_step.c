@@ -61,8 +61,9 @@ static void learns(void **state)
         {TINY_XL, "train.learning_rate=1e-2", NULL},
         {TINY_COMPRESSIVE, "train.learning_rate=1e-2", NULL},
         {TINY_MEMORIZING, "train.learning_rate=1e-2", NULL},
+        {TINY_ROUTING, "train.learning_rate=1e-2", NULL},
     };
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         lh_iteration first = step(&t), last = first;
@@ -79,7 +80,7 @@ static void learns(void **state)
         }
         assert_int_equal(t.training->iteration, 301);
         assert_int_equal(t.training->tokens, 301 * 16);
-        assert_true(kind == 2 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
+        assert_true(kind == 2 || kind == 4 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
         tiny_close(&t);
     }
 }
@@ -360,14 +361,16 @@ static void validation_is_the_plain_loss(void **state)
 static void no_allocation_per_step(void **state)
 {
     (void)state;
-    static const char *const kinds[][10] = {
+    static const char *const kinds[][12] = {
         {TINY_XL, TINY_DROPOUT, NULL},
         {TINY_COMPRESSIVE, "train.update_period=3", NULL},
         {TINY_COMPRESSIVE, "train.accumulate=2", "train.recompute=true", NULL},
         {TINY_COMPRESSIVE, "train.unroll=2", "memory.detach=false", NULL},
         {"memory.kind=none", "train.optimizer=adafactor", "train.factor_from=2", NULL},
+        {TINY_ROUTING, NULL},
+        {TINY_ROUTING, "memory.routing=full", "train.accumulate=2", NULL},
     };
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */
