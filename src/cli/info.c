@@ -116,6 +116,9 @@ static void print_text(lh_string *out, const char *what, const lh_recipe *recipe
                     (long long)lh_recipe_integer(recipe, "model.width"),
                     (long long)lh_recipe_integer(recipe, "model.heads"), lh_recipe_string(recipe, "memory.kind"),
                     (long long)vocab);
+    if (d->note) {
+        lh_string_print(out, "%s\n\n", d->note);
+    }
     lh_string_print(out, "parameters        %14lld  %s\n", (long long)d->parameters,
                     lh_format_count(a, sizeof a, (double)d->parameters));
     for (int i = 0; i < LH_PARTS; i++) {

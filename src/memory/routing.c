@@ -375,6 +375,26 @@ static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
     return lh_transpose(context, joint, 1, 2);
 }
 
+static const char *note(const lh_memory_shape *shape)
+{
+    static const char *const notes[] = {
+        "routing causal",
+        "routing prefix, the published way of decoding",
+        "routing full as published, no causal likelihood: later tokens help to choose clusters",
+    };
+    const lh_routing *r = shape->options;
+    return r->heads > 0 ? notes[r->mode] : NULL;
+}
+
+static const char *cannot_write(const lh_memory_shape *shape)
+{
+    const lh_routing *r = shape->options;
+    return r->mode == LH_ROUTING_FULL && r->heads > 0
+               ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
+                 "memory.routing to prefix, the published way of decoding, or to causal"
+               : NULL;
+}
+
 static lh_tensor *enter(lh_memory *memory, lh_entry_io *io)
 {
     const lh_routing *r = memory->shape->options;
@@ -401,4 +421,6 @@ const lh_memory_kind lh_memory_routing = {
     .read = read,
     .attend = attend,
     .learn = lh_routing_learn,
+    .note = note,
+    .cannot_write = cannot_write,
 };
