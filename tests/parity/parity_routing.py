@@ -16,7 +16,7 @@ except ImportError as missing:
     sys.exit(0)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from torch_routing import RoutingModel
+from torch_routing import RoutingBlocks, RoutingModel
 
 BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
 torch.set_num_threads(2)
@@ -99,6 +99,10 @@ def compare(c, folder):
             grad = model.get(name).grad
             expect("gradient of " + name, far(torch.zeros_like(initial[name]) if grad is None else grad,
                                               theirs["grad." + name]), 2e-5)
+
+    if c["segment"] % c["size"] == 0:  # the benchmarks' form is the same model
+        blocks, plain = RoutingBlocks(initial, c), RoutingModel(initial, c)
+        expect("hidden states of the form in blocks", far(*(m(text[0, :, :-1])[0].detach() for m in (blocks, plain))), 1e-5)
 
     model = RoutingModel(initial, c)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)

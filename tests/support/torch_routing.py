@@ -16,16 +16,22 @@ def norm_rows(x):
 
 
 def attend(q, k, v, seen, distance, keys, values, reach, scale):
-    """q, k, v [.., n, d]; seen and distance [.., n, n] (query, key); tables [2 reach + 1, d] or None."""
+    """q, k, v [.., n, d]; seen and distance [.., n, n] (query, key); tables [2 reach + 1, d] or None. With a reach of 0 the
+    tables' rows are distances from 0 on."""
     logits = q @ k.transpose(-1, -2)
     if keys is not None:
-        row = (distance.clamp(-reach, reach) + reach).expand(logits.shape)
+        row = ((distance.clamp(-reach, reach) if reach else distance) + reach).expand(logits.shape)
         logits = logits + (q @ keys.T).gather(-1, row)
     a = (logits * scale).masked_fill(~seen, -float("inf")).softmax(-1)
     out = a @ v
     if values is not None:
         out = out + torch.zeros(*a.shape[:-1], values.shape[0]).scatter_add(-1, row, a) @ values
     return out
+
+
+def causal_rows(table, reach, count):
+    """The rows of a table for distances 0 .. count - 1."""
+    return None if table is None else table[reach + torch.arange(count).clamp(max=reach)]
 
 
 class RoutingModel(torch.nn.Module):
@@ -151,3 +157,42 @@ class RoutingModel(torch.nn.Module):
             hidden = hidden @ back + self.get("output.projection.bias")
         logits = hidden @ self.get("output.weight").T + self.get("output.bias")
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class RoutingBlocks(RoutingModel):
+    """The same model as one would run it: local heads block by block, clusters in tiles that look at themselves and the tile
+    before. For the benchmarks."""
+
+    def windows(self, x, block, back):
+        """[.., n, d] -> [.., n / block, back + block, d]: each block with what stands before it."""
+        return F.pad(x, (0, 0, back, 0)).unfold(2, back + block, block).transpose(-1, -2)
+
+    def local(self, i, q, k, v):
+        c = self.c
+        block, back, n = c["block"], c["back"], q.shape[2]
+        query, key = torch.arange(block)[:, None], torch.arange(back + block)[None] - back
+        first = torch.arange(n // block)[:, None, None] * block
+        seen = (key <= query) & (first + key >= 0)
+        keys, values = (causal_rows(self.get(f"layers.{i}.memory.local_{what}.table"), c["distance"], back + block)
+                        for what in ("keys", "values"))
+        out = attend(q.unflatten(2, (-1, block)), self.windows(k, block, back), self.windows(v, block, back), seen,
+                     (query - key).clamp(min=0), keys, values, 0, q.shape[3] ** -0.5)
+        return out.flatten(2, 3)
+
+    def causal(self, i, x, v, near):
+        c, n = self.c, x.shape[2]
+        size = c["size"]
+        order = near.sort(stable=True).indices[..., None]
+        row = lambda rows: rows.gather(2, order.expand(*order.shape[:3], rows.shape[3]))
+        place = near[..., None].gather(2, order)
+        label = self.windows(place, size, size)[..., 0]
+        query, key = torch.arange(size)[:, None], torch.arange(2 * size)[None] - size
+        inside = torch.arange(n // size)[:, None, None] * size + key >= 0
+        seen = (key <= query) & (key > query - size) & inside & \
+            (place.unflatten(2, (-1, size)) == label[..., None, :])
+        keys, values = (causal_rows(self.get(f"layers.{i}.memory.cluster_{what}.table"), c["distance"], 2 * size)
+                        for what in ("keys", "values"))
+        xs, vs = row(x), row(v)
+        out = attend(xs.unflatten(2, (-1, size)), self.windows(xs, size, size), self.windows(vs, size, size), seen,
+                     (query - key).clamp(min=0), keys, values, 0, 1.0).flatten(2, 3)
+        return torch.zeros_like(v).scatter(2, order.expand_as(out), out)
