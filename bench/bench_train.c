@@ -63,8 +63,14 @@ static void train_step(bench *b)
     }
     lh_backward(context, sum, 1.0);
     b->step++;
+    if (b->model->memory_kind->learn) {
+        b->model->memory_kind->learn(&b->stream->memory, 1, context);
+    }
     for (int i = 0; i < b->model->parameters.count; i++) {
         lh_tensor *p = b->model->parameters.items[i].tensor;
+        if (!p->grad) {
+            continue;
+        }
         lh_adamw_args args = {.n = lh_tensor_count(p),
                               .step = b->step,
                               .lr = 1e-4,

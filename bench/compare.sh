@@ -8,19 +8,21 @@ rounds="${ROUNDS:-3}" steps="${STEPS:-3}"
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
-#     name                preset               peer            lanes segment unroll
+#     name                preset               peer            lanes segment unroll  extra
 cases="
 vanilla-8x512             vanilla-small        vanilla         8     512
 vanilla-1x8192            vanilla-small        vanilla         1     8192
 compressive-4x512         compressive-small    compressive     4     512
 transformer-xl-4x512      transformer-xl-small transformer-xl  4     512
 block-recurrent-1x4x512   block-recurrent-small block-recurrent 1    512     4
+routing-causal-1x2048     routing-small        routing-causal  1     2048
+routing-full-1x2048       routing-small        routing-full    1     2048     1       memory.routing=full
 "
 for round in $(seq "$rounds"); do
-    while read -r name preset peer lanes segment unroll; do
+    while read -r name preset peer lanes segment unroll extra; do
         [ -n "$name" ] || continue
         echo "round $round: $name" >&2
-        "$build/bench_train" "$preset" "$lanes" "$steps" unroll="${unroll:-1}" model.segment="$segment" >>"$results/$name.ours"
+        "$build/bench_train" "$preset" "$lanes" "$steps" unroll="${unroll:-1}" model.segment="$segment" ${extra:+"$extra"} >>"$results/$name.ours"
         if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
             /usr/bin/python3 bench/support/peer_torch.py "$peer" "$lanes" $((segment * ${unroll:-1})) "$steps" >>"$results/$name.torch"
         fi

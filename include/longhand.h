@@ -146,6 +146,7 @@ typedef struct longhand_model_info {
     int64_t state_bytes;   /* of one document, carried from segment to segment; does not grow with the text */
     int64_t running_bytes; /* of one document, of the running segment */
     double flops;          /* floating-point operations of one token's forward pass */
+    const char *note;      /* what must be said beside its figures and texts ("routing causal"), or NULL */
 } longhand_model_info;
 
 /* Set info->size before. */

@@ -1,7 +1,8 @@
 """The same training step in PyTorch, for bench/compare.sh: one JSON line with tokens per second and peak memory.
 
-    peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl, compressive, block-recurrent or
-                                                 sliding-window (6 layers, width 512)
+    peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl, compressive, block-recurrent,
+                                                 sliding-window, routing-causal or routing-full (6 layers,
+                                                 width 512)
 """
 import json
 import os
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch_block_recurrent import BlockRecurrent
 from torch_models import Model
+from torch_routing import RoutingBlocks
 
 kind, lanes, segment, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 torch.manual_seed(1)
@@ -108,8 +110,34 @@ def window_model():
 
 
 windows = kind in ("block-recurrent", "sliding-window")
-model = Vanilla() if kind == "vanilla" else window_model() if windows else memory_model()
-state = None if kind == "vanilla" else model.start(lanes)
+def routing_model():
+    """As the preset routing-small: the upper three layers route half of their heads."""
+    c = dict(layers=LAYERS, width=WIDTH, heads=HEADS, routing=4, skip=3, segment=segment, clusters=16, size=128, block=128,
+             back=128, distance=255, mode=kind[len("routing-"):], start="counted", decay=0.999, beta=1e-4, gated=False)
+    d = WIDTH // HEADS
+    p = {"embedding.weight": (VOCAB, WIDTH), "output.weight": (VOCAB, WIDTH), "output.bias": (VOCAB,),
+         "input.weight": (WIDTH, WIDTH), "input.bias": (WIDTH,)}
+    for i in range(LAYERS):
+        L = "layers.%d." % i
+        for name in ("attention_post_norm", "hidden_post_norm"):
+            p[L + name + ".weight"] = p[L + name + ".bias"] = (WIDTH,)
+        p[L + "attention.query.weight"] = p[L + "attention.output.weight"] = (WIDTH, WIDTH)
+        p[L + "attention.key_value.weight"] = (2 * WIDTH, WIDTH)
+        p[L + "hidden.up.weight"], p[L + "hidden.up.bias"] = (HIDDEN, WIDTH), (HIDDEN,)
+        p[L + "hidden.down.weight"], p[L + "hidden.down.bias"] = (WIDTH, HIDDEN), (WIDTH,)
+        p[L + "memory.mixer.weight"] = (d, d)
+        for where in ("local", "cluster") if i >= c["skip"] else ("local",):
+            p[L + "memory.%s_keys.table" % where] = p[L + "memory.%s_values.table" % where] = (2 * c["distance"] + 1, d)
+        if i >= c["skip"]:
+            p[L + "memory.centroids"] = p[L + "memory.centroid_means"] = (c["routing"], c["clusters"], d)
+            p[L + "memory.centroid_counts"] = (c["routing"], c["clusters"])
+    weights = {name: torch.randn(shape) * (1 if "centroids" in name else 0.05) for name, shape in p.items()}
+    return RoutingBlocks(weights, c)
+
+
+routing = kind.startswith("routing")
+model = Vanilla() if kind == "vanilla" else window_model() if windows else routing_model() if routing else memory_model()
+state = None if kind == "vanilla" or routing else model.start(lanes)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 times = []
 for step in range(steps + 1):
@@ -126,6 +154,8 @@ for step in range(steps + 1):
         loss = model.loss(hidden, targets) + auxiliary
     loss.backward()
     optimizer.step()
+    if routing:
+        model.learn()
     times.append(time.perf_counter() - start)
 seconds = statistics.median(times[1:])
 print(json.dumps({"model": kind, "torch": torch.__version__, "lanes": lanes, "segment": segment,

@@ -75,6 +75,7 @@ static double draw(lh_random *random, const lh_parameter *item, size_t index)
     switch (item->init) {
     case LH_INIT_CONSTANT: return item->scale;
     case LH_INIT_NORMAL: return lh_random_normal(random) * item->scale;
+    case LH_INIT_NORMED_ROWS: return lh_random_normal(random);
     case LH_INIT_UNIFORM: return (2.0 * lh_random_uniform(random) - 1.0) * item->scale;
     case LH_INIT_SINUSOIDS: return sinusoid(item, index);
     case LH_INIT_TRUNCATED:
@@ -84,6 +85,38 @@ static double draw(lh_random *random, const lh_parameter *item, size_t index)
         z = lh_random_normal(random);
     } while (z < -2.0 || z > 2.0);
     return z * (item->init == LH_INIT_TRUNCATED_EXACT ? item->scale / 0.87962566103423978 : item->scale);
+}
+
+static double value_at(const void *host, lh_dtype dtype, size_t i)
+{
+    return dtype == LH_F64 ? ((const double *)host)[i] : (double)((const float *)host)[i];
+}
+
+static void set_value(void *host, lh_dtype dtype, size_t i, double value)
+{
+    if (dtype == LH_F64) {
+        ((double *)host)[i] = value;
+    } else {
+        ((float *)host)[i] = (float)value;
+    }
+}
+
+/* Gives rows of `width` the mean 0 and the deviation `scale`. */
+static void norm_rows(void *host, lh_dtype dtype, size_t count, size_t width, double scale)
+{
+    for (size_t row = 0; width > 0 && row + width <= count; row += width) {
+        double mean = 0, square = 0;
+        for (size_t i = row; i < row + width; i++) {
+            mean += value_at(host, dtype, i) / (double)width;
+        }
+        for (size_t i = row; i < row + width; i++) {
+            double off = value_at(host, dtype, i) - mean;
+            square += off * off / (double)width;
+        }
+        for (size_t i = row; i < row + width && square > 0; i++) {
+            set_value(host, dtype, i, (value_at(host, dtype, i) - mean) * scale / sqrt(square));
+        }
+    }
 }
 
 lh_status lh_parameters_initialise(lh_parameters *list, uint64_t seed, lh_error *error)
@@ -97,12 +130,10 @@ lh_status lh_parameters_initialise(lh_parameters *list, uint64_t seed, lh_error 
         }
         lh_random random = lh_random_create(seed, name_hash(item->name));
         for (size_t j = 0; j < count; j++) {
-            double value = draw(&random, item, j);
-            if (list->dtype == LH_F64) {
-                ((double *)host)[j] = value;
-            } else {
-                ((float *)host)[j] = (float)value;
-            }
+            set_value(host, list->dtype, j, draw(&random, item, j));
+        }
+        if (item->init == LH_INIT_NORMED_ROWS) {
+            norm_rows(host, list->dtype, count, (size_t)item->tensor->shape[item->tensor->ndim - 1], item->scale);
         }
         lh_status status = lh_tensor_write(item->tensor, host, error);
         lh_heap_free(host);

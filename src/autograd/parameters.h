@@ -12,6 +12,7 @@ typedef enum lh_init_kind {
     LH_INIT_TRUNCATED_EXACT, /* the same with sigma = scale / 0.87962566, so that the deviation is scale */
     LH_INIT_UNIFORM,         /* in [-scale, scale] */
     LH_INIT_SINUSOIDS,       /* of a table [rows, width]: [sin | cos] of row * scale^(-j / (width/2 - 1)) */
+    LH_INIT_NORMED_ROWS, /* normal; then each row (last dimension) less its mean, over its deviation, times scale */
 } lh_init_kind;
 
 /* Groups let the trainer treat parameters apart: clipping norms, optimizers, freezing. */

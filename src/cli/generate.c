@@ -47,8 +47,9 @@ typedef struct task {
     longhand_session *session;
     longhand_generator *generator;
     bool json, echo, terminal;
-    lh_string text;  /* everything written, for JSON */
-    const char *why; /* it ended */
+    lh_string text;   /* everything written, for JSON */
+    const char *why;  /* it ended */
+    const char *note; /* to be said beside the text, or NULL */
     double read_seconds, write_seconds;
 } task;
 
@@ -170,6 +171,11 @@ static lh_status print_json(const task *t, lh_error *error)
     lh_string_print(&out, "  \"position\": %lld,\n  \"state_bytes\": %lld,\n",
                     (long long)longhand_session_position(t->session),
                     (long long)longhand_session_state_bytes(t->session));
+    if (t->note) {
+        lh_string_print(&out, "  \"note\": ");
+        lh_json_append_string(&out, t->note, strlen(t->note));
+        lh_string_print(&out, ",\n");
+    }
     lh_string_print(&out, "  \"read_seconds\": %.6f,\n  \"write_seconds\": %.6f\n}\n", t->read_seconds,
                     t->write_seconds);
     return lh_print_text(&out, error);
@@ -220,6 +226,12 @@ static lh_status work(task *t, lh_error *error)
 {
     LH_TRY(open_model(t, error));
     LH_TRY(prepare(t, error));
+    longhand_model_info info = {.size = sizeof info};
+    LH_TRY(longhand_model_get_info(t->model, &info, error));
+    t->note = info.note;
+    if (t->note && !t->json) {
+        (void)fprintf(stderr, "generate: %s\n", t->note);
+    }
     LH_TRY(read_prompt(t, error));
     LH_TRY(write_on(t, error));
     if (t->json) {

@@ -116,6 +116,9 @@ static void print_text(lh_string *out, const char *what, const lh_recipe *recipe
                     (long long)lh_recipe_integer(recipe, "model.width"),
                     (long long)lh_recipe_integer(recipe, "model.heads"), lh_recipe_string(recipe, "memory.kind"),
                     (long long)vocab);
+    if (d->note) {
+        lh_string_print(out, "%s\n\n", d->note);
+    }
     lh_string_print(out, "parameters        %14lld  %s\n", (long long)d->parameters,
                     lh_format_count(a, sizeof a, (double)d->parameters));
     for (int i = 0; i < LH_PARTS; i++) {
@@ -160,7 +163,8 @@ static lh_status print_json(lh_string *out, const char *what, const lh_recipe *r
         "width", (json_int_t)lh_recipe_integer(recipe, "model.width"), "segment",
         (json_int_t)lh_recipe_integer(recipe, "model.segment"), "vocabulary", (json_int_t)vocab, "parameters",
         (json_int_t)d->parameters, "parts", parts, "body", (json_int_t)d->body, "active", (json_int_t)d->active,
-        "state_bytes", (json_int_t)d->state_bytes, "reach", d->reach < LH_DISTANCE_ANY ? json_integer(d->reach) : json_null(), "forward_flops", d->flops,
+        "state_bytes", (json_int_t)d->state_bytes, "reach",
+        d->reach < LH_DISTANCE_ANY ? json_integer(d->reach) : json_null(), "forward_flops", d->flops,
         "attention_flops", d->attention_flops);
     if (!root) {
         return lh_fail(error, LH_E_MEMORY, "no memory for the answer");

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* OpenMP's threads wait by spinning for milliseconds. On a machine that others use, too, a spinning thread takes the
- * very core that the thread it waits for needs: training was seen to slow down tenfold. A short spin and then sleep
- * costs little on an idle machine. The runtime reads its settings before main, so the program starts itself once
- * more; whoever sets one of these variables decides alone. */
+/* OpenMP's threads wait by spinning for milliseconds. On a machine that others use, too, a spinning thread takes
+ * the very core that the thread it waits for needs: training was seen to slow down tenfold. A short spin and then
+ * sleep costs little on an idle machine. The runtime reads its settings before main, so the program starts itself
+ * once more; whoever sets one of these variables decides alone. */
 static void wait_politely(char **argv)
 {
     if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") && setenv("GOMP_SPINCOUNT", "1000", 0) == 0) {

@@ -48,6 +48,9 @@ static lh_status print_json(const lh_run_report *r, const char *directory, lh_er
                   "tokens_per_second", number(r->tokens_per_second), "unit", lh_loss_unit_name(r->unit), "loss",
                   number(r->loss), "validation", number(r->validation), "accuracy", number(r->accuracy), "best",
                   number(r->best), "best_step", r->best_step >= 0 ? json_integer(r->best_step) : json_null());
+    if (root && r->note) {
+        json_object_set_new(root, "note", json_string(r->note));
+    }
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     lh_status status = text ? LH_OK : lh_fail(error, LH_E_MEMORY, "no memory for the summary");
     if (text) {
@@ -78,7 +81,7 @@ static void print_summary(const lh_run_report *r, const char *directory)
     if (r->best_step >= 0) {
         (void)printf(", best %.4g %s at step %lld", r->best, unit, (long long)r->best_step);
     }
-    (void)printf("\n");
+    (void)printf("%s%s%s\n", r->note ? " (" : "", r->note ? r->note : "", r->note ? ")" : "");
 }
 
 static lh_status run_recipe(const lh_recipe *recipe, const lh_command *command, const char *directory,

@@ -51,6 +51,11 @@ static void print_protocol(lh_string *out, const lh_eval_options *o)
     }
 }
 
+static const char *note_of(const lh_model *m)
+{
+    return m->memory_kind->note ? m->memory_kind->note(&m->shape) : NULL;
+}
+
 static void print_heading(lh_string *out, const lh_eval_heading *h)
 {
     const lh_model *m = h->description;
@@ -68,6 +73,9 @@ static void print_heading(lh_string *out, const lh_eval_heading *h)
     if (lh_recipe_active(m->recipe, "memory.compressed")) {
         lh_string_print(out, " + %lld at rate %lld", (long long)lh_recipe_integer(m->recipe, "memory.compressed"),
                         (long long)lh_recipe_integer(m->recipe, "memory.rate"));
+    }
+    if (note_of(m)) {
+        lh_string_print(out, "\n%s", note_of(m));
     }
     lh_string_print(out, "\n\n");
 }
@@ -115,11 +123,14 @@ static void print_text_figures(lh_string *out, const lh_evaluation *e, const lh_
     lh_string_print(out, "bits per character  %10.4f\n", f->bits_per_character);
     lh_string_print(out, "nats per token      %10.4f\n", f->nats_per_token);
     lh_string_print(out, "bits per token      %10.4f\n", f->bits_per_token);
-    lh_string_print(out, "token perplexity    %10.4g\n", f->token_perplexity);
+    const char *note = note_of(h->description);
+    lh_string_print(out, "token perplexity    %10.4g%s%s%s\n", f->token_perplexity, note ? "  (" : "",
+                    note ? note : "", note ? ")" : "");
     if (!isnan(f->word_perplexity)) {
-        lh_string_print(out, "word perplexity     %10.4g%s%s\n", f->word_perplexity,
+        lh_string_print(out, "word perplexity     %10.4g%s%s%s%s%s\n", f->word_perplexity,
                         f->official_words ? "" : "  (subset)",
-                        f->complete ? "" : "  (although tokens were skipped)");
+                        f->complete ? "" : "  (although tokens were skipped)", note ? "  (" : "", note ? note : "",
+                        note ? ")" : "");
     } else if (h->options->protocol.kind == LH_PROTOCOL_OVERLAP) {
         lh_string_print(out, "word perplexity     not given: tokens are scored several times\n");
     } else if (!f->complete) {
@@ -282,6 +293,9 @@ static void set_protocol(json_t *o, const lh_eval_heading *h)
     json_object_set_new(o, "step", h->step >= 0 ? json_integer((json_int_t)h->step) : json_null());
     json_object_set_new(o, "data", json_string(h->corpus->name));
     json_object_set_new(o, "memory", json_string(m->memory_kind->name));
+    if (note_of(m)) {
+        json_object_set_new(o, "note", json_string(note_of(m)));
+    }
     json_object_set_new(o, "segment", json_integer((json_int_t)m->config.segment));
     json_object_set_new(o, "tokenizer", json_string(lh_tokenizer_kind_name(lh_tokenizer_get_kind(h->tokenizer))));
     json_object_set_new(o, "lossless", json_boolean(h->corpus->lossless));

@@ -76,8 +76,8 @@ double lh_recipe_real(const lh_recipe *recipe, const char *name);
 bool lh_recipe_boolean(const lh_recipe *recipe, const char *name);
 const int64_t *lh_recipe_list(const lh_recipe *recipe, const char *name, size_t *count);
 
-/* The value of a key of any type as text that reads back the same; NULL if the key's condition does not hold, or for
- * a name that is not in the schema. Lives until the next resolve. */
+/* The value of a key of any type as text that reads back the same; NULL if the key's condition does not hold, or
+ * for a name that is not in the schema. Lives until the next resolve. */
 const char *lh_recipe_value(const lh_recipe *recipe, const char *name);
 
 /* Is there such a key, whatever its condition? */

@@ -75,6 +75,7 @@ lh_status lh_model_describe(lh_model_description *description, const lh_model *m
     d.flops = 2.0 * (double)d.active + d.attention_flops;
     d.training_flops = lh_model_training_flops(model);
     d.reach = lh_model_reach(model);
+    d.note = model->memory_kind->note ? model->memory_kind->note(&model->shape) : NULL;
     LH_TRY(count_state(&d, model, error));
     *description = d;
     return LH_OK;

@@ -28,6 +28,7 @@ typedef struct lh_model_description {
     double flops;            /* of one token's forward pass: 2 active + attention */
     double attention_flops;  /* of them in attention scores and values */
     double training_flops;   /* of one token's training, forward and backward */
+    const char *note;        /* what the memory kind wants said beside figures and texts, or NULL; lives for ever */
 } lh_model_description;
 
 /* Describes a model that exists. */

@@ -61,6 +61,11 @@ lh_status lh_generator_create(lh_generator **generator, lh_session *session, con
                               const lh_generator_options *options, lh_error *error)
 {
     *generator = NULL;
+    const lh_model *model = lh_session_model(session);
+    const char *why = model->memory_kind->cannot_write ? model->memory_kind->cannot_write(&model->shape) : NULL;
+    if (why) {
+        return lh_fail(error, LH_E_UNSUPPORTED, "this model cannot write: it %s", why);
+    }
     lh_generator *g = lh_heap_alloc(sizeof *g);
     if (!g) {
         return lh_fail(error, LH_E_MEMORY, "no memory for a generator");

@@ -42,6 +42,14 @@
     X(TOP_K, top_k) \
     X(NEAREST, nearest)             /* the k rows of a ring with the largest inner products */ \
     X(RING_APPEND, ring_append)     /* rows into a ring */ \
+    X(ARGMAX, argmax)               /* over the middle of [outer, middle, inner] */ \
+    X(GROUP, group)                 /* counting sort: positions by group */ \
+    X(GROUP_GATHER, group_gather)   /* rows picked by index, several from one */ \
+    X(GROUP_SUM, group_sum)         /* its transpose: sums or means of rows by index */ \
+    X(GROUP_LATEST, group_latest)   /* the last members of each query's group */ \
+    X(TOP_SO_FAR, top_so_far)       /* is an entry among the k largest up to itself? */ \
+    X(TOP_SO_FAR_LISTS, top_so_far_lists) /* and who are these k? */ \
+    X(CENTROIDS, centroids)         /* online k-means: moving averages of sums and counts */ \
     X(ATTENTION, attention) \
     X(ATTENTION_BACKWARD, attention_backward) \
     X(ATTENTION_MASS, attention_mass) \
@@ -282,6 +290,14 @@ typedef struct lh_top_k_args {
     int32_t *index; /* [rows, k] */
 } lh_top_k_args;
 
+/* x [outer, middle, inner] -> index [outer, inner] of the largest along the middle; ties go to the lowest index, a
+ * NaN is below everything. middle >= 1. Rows of the result are index_outer apart. */
+typedef struct lh_argmax_args {
+    int64_t outer, middle, inner, index_outer;
+    const void *x;
+    int32_t *index;
+} lh_argmax_args;
+
 /* A [batch, heads, length, width] array; width is contiguous. A batch or head stride of 0 repeats. */
 typedef struct lh_strided {
     void *data;
@@ -330,6 +346,90 @@ typedef struct lh_ring_append_args {
     int32_t *written_after; /* [batch]: written + count; or NULL. May be `written` */
 } lh_ring_append_args;
 
+/* ---- groups of rows
+ * ---------------------------------------------------------------------------------------------- Entries 0 ..
+ * count-1 of a lane (batch entry and head) belong to groups 0 .. groups-1. `start` and `order` say which: the
+ * entries of group g are order[start[g]] .. order[start[g + 1] - 1], rising. */
+
+/* A stable counting sort. Entries with a negative group, or with keep 0, are in no group; order ends with -1 for
+ * each of them. If wanted, low and high say for place p of `order` where its group begins and ends (0, 0 for the
+ * rest). */
+typedef struct lh_group_args {
+    int64_t batch, heads, count, groups;
+    const int32_t *group; /* [batch, heads, count], < groups */
+    const int32_t *keep;  /* [batch, count] or NULL: all */
+    int32_t *start;       /* [batch, heads, groups + 1] */
+    int32_t *order;       /* [batch, heads, count] */
+    int32_t *low, *high;  /* [batch, heads, count] or NULL */
+} lh_group_args;
+
+/* GROUP_GATHER: row e of y is row index[e] of x (zeros for a negative index), divided by (members + extra) of that
+ * row's group if `start` is given: the way back of a mean.
+ * GROUP_SUM: row g of x is, or gains (add), the sum of the rows of y in group g, divided by (members + extra) if
+ * `mean`; a group without members gives zeros. With x.batch 0 the lanes of the batch are added up. total[h][g], if
+ * given, gains the number of members. */
+typedef struct lh_group_rows_args {
+    int64_t batch, heads, count, groups, width;
+    lh_strided x;         /* [batch, heads, groups, width] */
+    void *y;              /* [batch, heads, count, width] */
+    const int32_t *index; /* [batch, heads, count], < groups: GROUP_GATHER */
+    const int32_t *start; /* [batch, heads, groups + 1]; GROUP_GATHER: or NULL */
+    const int32_t *order; /* [batch, heads, count]: GROUP_SUM */
+    double extra;
+    bool mean, add;
+    void *total; /* [heads, groups] or NULL */
+} lh_group_rows_args;
+
+/* For queries length - queries .. length - 1 of each lane: the positions of the last `window` members of the
+ * query's own group up to itself, rising, in the last places of its row; before them -1. first: how many of these
+ * there are. */
+typedef struct lh_group_latest_args {
+    int64_t lanes, length, queries, window;
+    const int32_t *group; /* [lanes, length]; negative: none, an empty list */
+    int32_t *index;       /* [lanes, queries, window] */
+    int32_t *first;       /* [lanes, queries] */
+} lh_group_latest_args;
+
+/* accepted[b, q, c] = 1 if x[b, t, c], t = length - queries + q, is among the k largest of x[b, 0 .. t, c], else 0.
+ * Of equal entries the earlier count as larger. NaN is below everything. */
+typedef struct lh_top_so_far_args {
+    int64_t batch, length, queries, columns, k;
+    const void *x; /* [batch, length, columns] with x_batch between lanes */
+    int64_t x_batch;
+    int32_t *accepted; /* [batch, queries, columns] */
+} lh_top_so_far_args;
+
+/* For each triple (b, t, c): the positions of the min(k, t + 1) largest of x[b, 0 .. t, c], rising, in the last
+ * places of its row of `index` [count, k]; before them -1. first [count]: how many of these there are. */
+typedef struct lh_top_so_far_lists_args {
+    int64_t count, length, columns, k;
+    const void *x;
+    int64_t x_batch;
+    const int32_t *triple; /* [count, 3] */
+    int32_t *index, *first;
+} lh_top_so_far_lists_args;
+
+typedef enum lh_centroid_start {
+    LH_CENTROIDS_COUNTED, /* a centroid counts as one member of its cluster */
+    LH_CENTROIDS_DATA,    /* the first sums and counts are taken as they are */
+    LH_CENTROIDS_ZERO,    /* as published: it counts as none, so that centroids grow until counts have settled */
+} lh_centroid_start;
+
+/* Online k-means (Roy et al. 2021). For each head, with total_c members whose sum is sum_c:
+ *     count_c = decay count_c + (1 - decay) total_c        mean_c = decay mean_c + (1 - decay) sum_c
+ *     N = sum of count        smooth_c = (count_c + eps) / (N + clusters eps) N        centroid_c = mean_c /
+ * smooth_c A negative count means that nothing was ever gathered: first mean_c = centroid_c and count_c = 1, or 0
+ * with LH_CENTROIDS_ZERO; with LH_CENTROIDS_DATA a cluster that has members starts with mean_c = sum_c, count_c =
+ * total_c instead of averaging. Unless LH_CENTROIDS_ZERO, a cluster without members keeps its centroid. */
+typedef struct lh_centroids_args {
+    int64_t heads, clusters, width;
+    double decay, eps;
+    lh_centroid_start start;
+    const void *sum, *total; /* [heads, clusters, width], [heads, clusters] */
+    void *mean, *count;      /* the same */
+    void *centroid;          /* [heads, clusters, width] */
+} lh_centroids_args;
+
 /* ---- attention -------------------------------------------------------------------------------------------------
  */
 
@@ -352,8 +452,9 @@ typedef enum lh_key_layout {
  * logit(i, j) = scale * head_scale[h] * ( (q_i + content_bias[h]) . k_j + (q_i + position_bias[h]) . rel_k[h][t]
  *               + (bias_scaled ? distance_bias[h][t] : 0) )
  *             + (bias_scaled ? 0 : distance_bias[h][t]) + key_bias[j]
+ * value(i, j) = v_j + rel_v[h][t]
  * with t = rel(i, j) - rel_first,  rel(i, j) = i - rel_step * j + rel_offset.  t outside 0 .. rel_len-1 is clamped
- * into it if rel_clamp, else rel_k and distance_bias contribute nothing. */
+ * into it if rel_clamp, else rel_k, rel_v and distance_bias contribute nothing. */
 typedef struct lh_attention_source {
     lh_key_layout layout;
     int64_t k_len;
@@ -366,6 +467,8 @@ typedef struct lh_attention_source {
     const void *position_bias; /* [heads, qk_width] or NULL: Transformer-XL's v; only with rel_k */
     const void *rel_k;         /* [heads, rel_len, qk_width], strides rel_k_head and rel_k_row, or NULL */
     int64_t rel_k_head, rel_k_row;
+    const void *rel_v; /* [heads, rel_len, v_width], strides rel_v_head and rel_v_row, or NULL: Shaw's */
+    int64_t rel_v_head, rel_v_row;
     const void *distance_bias; /* [heads, rel_len] contiguous, or NULL: T5 buckets, ALiBi */
     int64_t rel_len, rel_first, rel_step, rel_offset;
     bool rel_clamp, bias_scaled;
@@ -385,16 +488,16 @@ typedef struct lh_attention_source {
     const int32_t *tile_row, *tile_start, *column_row, *column;
 
     /* backward: NULL data or pointer stops the gradient. Gradients of several inputs and sources may share memory
-     * (a table used by two sources, one tensor as queries, keys and values). d_rel_k has rel_k's strides.
-     * d_key_bias is laid out as key_bias. With a repeated k or v (batch stride 0) the caller gives d_k, d_v room
-     * for each batch. */
+     * (a table used by two sources, one tensor as queries, keys and values). d_rel_k has rel_k's strides, d_rel_v
+     * rel_v's. d_key_bias is laid out as key_bias. With a repeated k or v (batch stride 0) the caller gives d_k,
+     * d_v room for each batch. */
     lh_strided d_k, d_v;
-    void *d_content_bias, *d_position_bias, *d_rel_k, *d_distance_bias, *d_key_bias;
+    void *d_content_bias, *d_position_bias, *d_rel_k, *d_rel_v, *d_distance_bias, *d_key_bias;
 } lh_attention_source;
 
-/* out[b,h,i] = sum over sources and visible keys j of p_ij v_j, p = softmax over all of them (and the null logit,
- * which has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The key/value
- * head is h / (heads / kv_heads). */
+/* out[b,h,i] = sum over sources and visible keys j of p_ij value(i, j), p = softmax over all of them (and the null
+ * logit, which has no value). A query that sees no key gives out = 0, lse = -infinity (or the null logit). The
+ * key/value head is h / (heads / kv_heads). */
 typedef struct lh_attention_args {
     int64_t batch, heads, kv_heads, q_len, qk_width, v_width;
     lh_strided q;   /* [batch, heads, q_len, qk_width] */
@@ -431,14 +534,15 @@ typedef struct lh_attention_mass_args {
 /* Codes are numbered from 1, so that zeroed memory holds none: 0 (or less) is no code.
  *
  * For each row of k the nearest code of its head's codebook by Euclidean distance; equally near codes: the lowest
- * number. With |k - c|^2 = |k|^2 - 2 (k . c - |c|^2 / 2) the search is a product and an argmax; nothing of size length
- * x codes exists. Rows are looked at on their own: the result does not depend on what else is in the call. */
+ * number. With |k - c|^2 = |k|^2 - 2 (k . c - |c|^2 / 2) the search is a product and an argmax; nothing of size
+ * length x codes exists. Rows are looked at on their own: the result does not depend on what else is in the call.
+ */
 typedef struct lh_nearest_code_args {
     int64_t batch, heads, length, codes, width; /* codes >= 1 */
     lh_strided k;                               /* [batch, heads, length, width] */
     const void *codebook;                       /* [heads, codes, width] */
     int32_t *code;                              /* [batch, heads, length]: 1 .. codes */
-    void *distance;                             /* [batch, heads, length]: |k - c|^2, summed as it stands, or NULL */
+    void *distance;       /* [batch, heads, length]: |k - c|^2, summed as it stands, or NULL */
     lh_strided quantised; /* k's shape: the code itself, bit for bit; NULL data if not wanted */
 } lh_nearest_code_args;
 
@@ -460,8 +564,8 @@ typedef struct lh_code_means_args {
     void *d_mean;           /* or NULL */
 } lh_code_means_args;
 
-/* sum[h][s] += sum over batch and rows t with code s of weight[b][t] x[b][h][t]; total[h][s] += the weights. Rows of
- * weight 0 or without a code are not looked at. */
+/* sum[h][s] += sum over batch and rows t with code s of weight[b][t] x[b][h][t]; total[h][s] += the weights. Rows
+ * of weight 0 or without a code are not looked at. */
 typedef struct lh_code_sums_args {
     int64_t batch, heads, length, codes, width;
     const int32_t *code; /* [batch, heads, length], <= codes */

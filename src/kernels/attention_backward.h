@@ -19,8 +19,8 @@ static int64_t backward_run_keys(const lh_attention_source *source)
     int64_t keys = lh_attention_min(run_keys(source), BACKWARD_KEYS), step = source->rel_step;
     step = step < 0 ? -step : step;
     /* d_rel holds the distances of BACKWARD_KEYS keys a step of 1 apart, fewer of them at larger steps */
-    return (source->rel_k || source->distance_bias) && step > 1 ? lh_attention_min(keys, 1 + BACKWARD_KEYS / step)
-                                                                : keys;
+    bool tables = source->rel_k || source->rel_v || source->distance_bias;
+    return tables && step > 1 ? lh_attention_min(keys, 1 + BACKWARD_KEYS / step) : keys;
 }
 
 #include "kernels/attention_order.h"
@@ -29,6 +29,7 @@ static int64_t backward_run_keys(const lh_attention_source *source)
 typedef struct shared_sums {
     float *content_bias, *position_bias; /* [padded(qk_width)] */
     float *edge_rel;                     /* [2][padded(qk_width)]: rows of rel_k at the clamped ends */
+    float *edge_rel_v;                   /* [2][padded(v_width)] */
     float edge_bias[2];
     double head_scale;
 } shared_sums;
@@ -36,21 +37,23 @@ typedef struct shared_sums {
 typedef struct backward_work {
     const lh_attention_args *args;
     query_tile tile;
-    float *d_out_turned;                   /* [panels][v_width][PANEL] */
-    float *d_out, *q_content, *q_position; /* [TILE_QUERIES][padded width]; q times scale */
-    float *lse2, *shift;                   /* [TILE_QUERIES] */
-    float *logits, *d_weights;             /* [BACKWARD_KEYS][PANEL] */
-    float *weights, *d_logits;             /* [BACKWARD_KEYS][TILE_STRIDE]; d_logits with LANES rows around */
-    float *fine;                           /* [BACKWARD_KEYS + 2 LANES][PANEL] */
-    float *d_band;                         /* [BAND_ROWS][PANEL] */
-    float *d_lines;                        /* [LANES][BAND_ROWS + LANES] */
-    float *d_edge;                         /* [panels][2][PANEL] */
-    float *d_content, *d_position;         /* [panels][qk_width][PANEL] */
-    float *d_rel, *d_bias;                 /* [BACKWARD_KEYS + TILE_QUERIES][padded qk_width], [same] */
-    float *k, *v, *d_k, *d_v, *d_key_bias; /* of the chunk */
-    float *turned;                         /* [PANEL][qk_width] */
-    int64_t ldq, ldv;                      /* padded widths */
-    int64_t rel_least, rel_begin, rel_end; /* d_rel's first row in the table; the rows in use */
+    float *d_out_turned;                          /* [panels][v_width][PANEL] */
+    float *d_out, *q_content, *q_position;        /* [TILE_QUERIES][padded width]; q times scale */
+    float *lse2, *shift;                          /* [TILE_QUERIES] */
+    float *logits, *d_weights;                    /* [BACKWARD_KEYS][PANEL] */
+    float *weights, *d_logits;                    /* [BACKWARD_KEYS][TILE_STRIDE], with LANES rows around */
+    float *fine;                                  /* [BACKWARD_KEYS + 2 LANES][PANEL] */
+    float *d_band;                                /* [BAND_ROWS][PANEL] */
+    float *d_lines;                               /* [LANES][BAND_ROWS + LANES] */
+    float *d_edge;                                /* [panels][2][PANEL] */
+    float *value_edge, *d_value_edge;             /* the same: rel_v's ends times d_out; sums of weights on them */
+    float *d_content, *d_position;                /* [panels][qk_width][PANEL] */
+    float *d_rel, *d_bias;                        /* [BACKWARD_KEYS + TILE_QUERIES][padded qk_width], [same] */
+    float *d_rel_v;                               /* [BACKWARD_KEYS + TILE_QUERIES][padded v_width] */
+    float *k, *v, *d_k, *d_v, *d_key_bias;        /* of the chunk */
+    float *turned;                                /* [PANEL][qk_width] */
+    int64_t ldq, ldv;                             /* padded widths */
+    int64_t rel_least, rel_begin, rel_end;        /* d_rel's first row in the table; the rows in use */
     int64_t begin[TILE_PANELS], end[TILE_PANELS]; /* rows of the run that each panel sees */
     shared_sums *shared;                          /* [group] */
     /* the task */
@@ -64,6 +67,10 @@ static size_t backward_parts(backward_work *work, const lh_attention_args *args,
     parts p = {.start = memory};
     int64_t width = args->qk_width, v_width = args->v_width, chunk = BACKWARD_KEYS * CHUNK_RUNS;
     int64_t group = args->heads / args->kv_heads, ldq = padded(width), ldv = padded(v_width);
+    bool values = false;
+    for (int s = 0; s < args->source_count; s++) {
+        values |= args->source[s].rel_v != NULL;
+    }
     work->args = args;
     work->ldq = ldq;
     work->ldv = ldv;
@@ -76,19 +83,23 @@ static size_t backward_parts(backward_work *work, const lh_attention_args *args,
     work->shift = take_floats(&p, TILE_QUERIES);
     work->logits = take_floats(&p, BACKWARD_KEYS * PANEL);
     work->d_weights = take_floats(&p, BACKWARD_KEYS * PANEL);
-    work->weights = take_floats(&p, BACKWARD_KEYS * TILE_STRIDE);
+    work->weights = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * TILE_STRIDE);
     work->d_logits = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * TILE_STRIDE);
     if (memory) { /* nothing is added to the null pointer of the call that only asks for the size */
+        work->weights += LANES * TILE_STRIDE;
         work->d_logits += LANES * TILE_STRIDE;
     }
     work->fine = take_floats(&p, (BACKWARD_KEYS + 2 * LANES) * PANEL);
     work->d_band = take_floats(&p, BAND_ROWS * PANEL);
     work->d_lines = take_floats(&p, LANES * (BAND_ROWS + LANES));
     work->d_edge = take_floats(&p, TILE_QUERIES * 2);
+    work->value_edge = take_floats(&p, TILE_QUERIES * 2);
+    work->d_value_edge = take_floats(&p, TILE_QUERIES * 2);
     work->d_content = take_floats(&p, TILE_QUERIES * width);
     work->d_position = take_floats(&p, TILE_QUERIES * width);
     work->d_rel = take_floats(&p, (BACKWARD_KEYS + TILE_QUERIES) * ldq);
     work->d_bias = take_floats(&p, BACKWARD_KEYS + TILE_QUERIES);
+    work->d_rel_v = values ? take_floats(&p, (BACKWARD_KEYS + TILE_QUERIES) * ldv) : NULL;
     work->k = take_floats(&p, chunk * width);
     work->v = take_floats(&p, chunk * v_width);
     work->d_k = take_floats(&p, chunk * ldq);
@@ -98,11 +109,12 @@ static size_t backward_parts(backward_work *work, const lh_attention_args *args,
     work->shared = take(&p, (size_t)group * sizeof *work->shared);
     for (int64_t g = 0; g < group; g++) {
         float *content_bias = take_floats(&p, ldq), *position_bias = take_floats(&p, ldq);
-        float *edge_rel = take_floats(&p, 2 * ldq);
+        float *edge_rel = take_floats(&p, 2 * ldq), *edge_rel_v = take_floats(&p, 2 * ldv);
         if (memory) {
             work->shared[g].content_bias = content_bias;
             work->shared[g].position_bias = position_bias;
             work->shared[g].edge_rel = edge_rel;
+            work->shared[g].edge_rel_v = edge_rel_v;
         }
     }
     return p.used;
@@ -143,6 +155,12 @@ static void backward_tile_start(backward_work *work, int64_t b, int64_t h, int64
     clear(work->d_content, lanes * width);
     clear(work->d_position, lanes * width);
     clear(work->d_edge, lanes * 2);
+    clear(work->d_value_edge, lanes * 2);
+    for (int64_t p = 0; p < tile->panels * 2 && tile->rel_v && source->rel_clamp; p++) {
+        product_rows(1, v_width, tile->rel_v + (p % 2 ? source->rel_len - 1 : 0) * source->rel_v_row, 0,
+                     work->d_out_turned + p / 2 * v_width * PANEL, PANEL, work->value_edge + p * PANEL, PANEL,
+                     false);
+    }
 }
 
 /* weights and d_logits of rows begin .. end-1 of the run for one panel, from logits and d_weights. */
@@ -175,140 +193,7 @@ static void backward_weights(backward_work *work, int64_t panel, int64_t key, in
     }
 }
 
-/* sum[lane] += the rows of x */
-static void add_rows(const float *x, int64_t stride, int64_t rows, float *sum)
-{
-    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-        vector total = v_zero();
-        for (int64_t r = 0; r < rows; r++) {
-            total = v_add(total, v_load(x + r * stride + lane));
-        }
-        v_store(sum + lane, v_add(v_load(sum + lane), total));
-    }
-}
-
-/* d_band[distance][lane] from d_logits[key][lane] of rows begin .. begin + count - 1: the shear back. */
-static void shear_back(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
-{
-    float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL, *d_band = work->d_band;
-    int64_t step = work->tile.source->rel_step;
-    if (step != 1) {
-        clear(d_band, add->rows * PANEL);
-        for (int64_t r = 0; r < count; r++) {
-            float *to = d_band + (add->start - step * r) * PANEL;
-            for (int64_t lane = 0; lane < PANEL; lane++) {
-                to[lane * PANEL + lane] += d_logits[r * TILE_STRIDE + lane];
-            }
-        }
-        return;
-    }
-    for (int64_t r = 1; r <= LANES; r++) {
-        clear(d_logits - r * TILE_STRIDE, PANEL);
-        clear(d_logits + (count + r - 1) * TILE_STRIDE, PANEL);
-    }
-    float *fine = work->fine + LANES * PANEL; /* row r: what rows r .. r + 3 of d_logits send */
-    clear(fine + count * PANEL, LANES * PANEL);
-    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-        for (int64_t r = 1 - LANES; r < count; r++) {
-            v_store(fine + r * PANEL + lane, v_shear_fine(d_logits + r * TILE_STRIDE + lane, TILE_STRIDE));
-        }
-        for (int64_t row = 0; row < lane; row++) {
-            v_store(d_band + row * PANEL + lane, v_zero());
-        }
-        for (int64_t r = 1 - LANES; r < count; r++) {
-            v_store(d_band + (count - 1 - r + lane) * PANEL + lane, v_shear_coarse(fine + r * PANEL + lane, PANEL));
-        }
-        for (int64_t row = count - 1 + lane + LANES; row < add->rows; row++) {
-            v_store(d_band + row * PANEL + lane, v_zero());
-        }
-    }
-}
-
-/* The part of a band whose rows are the table's own: with clamping the end rows are kept apart, since every task
- * adds to them. */
-static void own_rows(const query_tile *tile, const addition *add, int64_t *begin, int64_t *end)
-{
-    bool clamp = tile->source->rel_clamp;
-    *begin = lh_attention_max(0, (clamp ? 1 : 0) - add->least);
-    *end = lh_attention_min(add->rows, tile->source->rel_len - (clamp ? 1 : 0) - add->least);
-    *end = lh_attention_max(*begin, *end);
-}
-
-/* Gradients of the distance bias alone: sums along diagonals, in LANES lines in turn so that neighbouring rows do
- * not touch the same numbers. */
-static void line_gradient(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
-{
-    const query_tile *tile = &work->tile;
-    const float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL;
-    float *lines = work->d_lines, *edge = work->d_edge + panel * 2 * PANEL;
-    int64_t stride = BAND_ROWS + LANES, step = tile->source->rel_step, own_begin, own_end;
-    for (int64_t line = 0; line < LANES; line++) {
-        clear(lines + line * stride, add->rows);
-    }
-    for (int64_t r = 0; r < count; r++) {
-        float *line = lines + r % LANES * stride + add->start - step * r;
-        for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-            v_store(line + lane, v_add(v_load(line + lane), v_load(d_logits + r * TILE_STRIDE + lane)));
-        }
-    }
-    own_rows(tile, add, &own_begin, &own_end);
-    for (int64_t row = 0; row < add->rows; row++) {
-        float sum = 0;
-        for (int64_t line = 0; line < LANES; line++) {
-            sum += lines[line * stride + row];
-        }
-        if (row >= own_begin && row < own_end) {
-            work->d_bias[add->least + row - work->rel_least] += sum;
-        } else if (tile->source->rel_clamp) {
-            edge[row < own_begin ? 0 : PANEL] += sum; /* in any lane: they are summed */
-        }
-    }
-}
-
-/* Gradients through relative positions of one panel and rows begin .. begin + count - 1 of the run. */
-static void relative_gradient(backward_work *work, int64_t panel, int64_t begin, int64_t count, const addition *add)
-{
-    query_tile *tile = &work->tile;
-    const lh_attention_source *source = tile->source;
-    int64_t width = work->args->qk_width, own_begin, own_end;
-    float *edge = work->d_edge + panel * 2 * PANEL;
-    if (add->kind == ADD_EDGE) {
-        add_rows(work->d_logits + begin * TILE_STRIDE + panel * PANEL, TILE_STRIDE, count,
-                 edge + (add->edge == tile->edge + (panel * 2 + 1) * PANEL ? PANEL : 0));
-        return;
-    }
-    if (add->kind == ADD_NOTHING ||
-        (add->kind == ADD_LINE && !source->d_distance_bias && !work->args->d_head_scale)) {
-        return;
-    }
-    own_rows(tile, add, &own_begin, &own_end);
-    if (own_begin < own_end) {
-        work->rel_begin = lh_attention_min(work->rel_begin, add->least + own_begin - work->rel_least);
-        work->rel_end = lh_attention_max(work->rel_end, add->least + own_end - work->rel_least);
-    }
-    if (add->kind == ADD_LINE) {
-        line_gradient(work, panel, begin, count, add);
-        return;
-    }
-    shear_back(work, panel, begin, count, add);
-    const float *band = work->d_band;
-    if (source->rel_clamp) {
-        add_rows(band, PANEL, own_begin, edge);
-        add_rows(band + own_end * PANEL, PANEL, add->rows - own_end, edge + PANEL);
-    }
-    int64_t own = own_end - own_begin, to = add->least + own_begin - work->rel_least;
-    product_turned(width, own, tile->rel_k + (add->least + own_begin) * source->rel_k_row, source->rel_k_row,
-                   band + own_begin * PANEL, PANEL, work->d_position + panel * width * PANEL, PANEL, true);
-    if (source->d_rel_k) {
-        wide_product_rows(own, width, PANEL, band + own_begin * PANEL, PANEL,
-                          work->q_position + panel * PANEL * work->ldq, work->ldq, work->d_rel + to * work->ldq,
-                          work->ldq);
-    }
-    for (int64_t row = 0; tile->distance_bias && row < own; row++) {
-        const float *x = band + (own_begin + row) * PANEL;
-        work->d_bias[to + row] += v_sum(v_add(v_load(x), v_load(x + LANES)));
-    }
-}
+#include "kernels/attention_backward_relative.h"
 
 /* C += A B where A is weights or d_logits of the run and B rows of the tile: for each stretch of keys over the
  * panels that see it. */
@@ -340,43 +225,6 @@ static void key_product(const backward_work *work, const float *a, const float *
     }
 }
 
-/* Adds what the run gave to rows of the relative tables. */
-static void flush_tables(backward_work *work)
-{
-    const query_tile *tile = &work->tile;
-    const lh_attention_source *source = tile->source;
-    int64_t width = work->args->qk_width, group = work->args->heads / work->args->kv_heads;
-    float *d_rel_k = source->d_rel_k ? (float *)source->d_rel_k + tile->h * source->rel_k_head : NULL;
-    float *d_bias = source->d_distance_bias ? (float *)source->d_distance_bias + tile->h * source->rel_len : NULL;
-    for (int64_t row = work->rel_begin; row < work->rel_end; row++) {
-        int64_t t = work->rel_least + row;
-        if (d_rel_k && tile->rel_k) {
-            float *to = d_rel_k + t * source->rel_k_row, *from = work->d_rel + row * work->ldq;
-            int64_t c = 0;
-            for (; c + LANES <= width; c += LANES) {
-                v_store(to + c, v_add(v_load(to + c), v_load(from + c)));
-                v_store(from + c, v_zero());
-            }
-            for (; c < width; c++) {
-                to[c] += from[c];
-                from[c] = 0;
-            }
-        }
-        if (tile->distance_bias) {
-            if (d_bias) {
-                d_bias[t] += (source->bias_scaled ? tile->scale : 1) * work->d_bias[row];
-            }
-            if (source->bias_scaled) {
-                work->shared[tile->h % group].head_scale +=
-                    (double)tile->distance_bias[t] * (double)work->d_bias[row];
-            }
-            work->d_bias[row] = 0;
-        }
-    }
-    work->rel_begin = BACKWARD_KEYS + TILE_QUERIES;
-    work->rel_end = 0;
-}
-
 /* One run of keys, at row `at` of the chunk, for all panels of the tile. */
 static void backward_run(backward_work *work, int64_t at, int64_t count)
 {
@@ -400,11 +248,13 @@ static void backward_run(backward_work *work, int64_t at, int64_t count)
                                     key_bias, work->logits);
         product_rows(end - begin, v_width, v + begin * work->ldvr, work->ldvr,
                      work->d_out_turned + panel * v_width * PANEL, PANEL, work->d_weights, PANEL, false);
+        add_relative_d_weights(work, panel, end - begin, &add);
         backward_weights(work, panel, key, begin, end);
         const float *d_logits = work->d_logits + begin * TILE_STRIDE + panel * PANEL;
         product_turned(width, end - begin, k + begin * work->ldk, work->ldk, d_logits, TILE_STRIDE,
                        work->d_content + panel * width * PANEL, PANEL, true);
         relative_gradient(work, panel, begin, end - begin, &add);
+        relative_value_gradient(work, panel, begin, end - begin, &add);
         for (int64_t r = begin; source->d_key_bias && r < end; r++) {
             const float *x = work->d_logits + r * TILE_STRIDE + panel * PANEL;
             work->d_key_bias[at + r] += v_sum(v_add(v_load(x), v_load(x + LANES)));
@@ -472,6 +322,11 @@ static void backward_tile_end(backward_work *work)
             }
             shared->edge_bias[end] += v_sum(v_add(v_load(edge), v_load(edge + LANES)));
         }
+        for (int end = 0; end < 2 && source->rel_clamp && tile->rel_v && source->d_rel_v; end++) {
+            wide_product_rows(1, args->v_width, PANEL, work->d_value_edge + (panel * 2 + end) * PANEL, 0,
+                              work->d_out + panel * PANEL * work->ldv, work->ldv,
+                              shared->edge_rel_v + end * work->ldv, work->ldv);
+        }
         if (args->d_head_scale) {
             const float *content_bias = source->content_bias, *position_bias = source->position_bias;
             shared->head_scale +=
@@ -531,6 +386,10 @@ static void flush_shared(backward_work *work, const backward_task *task)
                 add_to((float *)source->d_rel_k + h * source->rel_k_head + t * source->rel_k_row,
                        sums->edge_rel + end * work->ldq, width, 1);
             }
+            if (source->d_rel_v) {
+                add_to((float *)source->d_rel_v + h * source->rel_v_head + t * source->rel_v_row,
+                       sums->edge_rel_v + end * work->ldv, args->v_width, 1);
+            }
             if (source->d_distance_bias) {
                 ((float *)source->d_distance_bias)[h * source->rel_len + t] += bias_factor * sums->edge_bias[end];
             }
@@ -571,6 +430,9 @@ static void backward_chunk_start(backward_work *work, const backward_task *task,
     clear(work->d_key_bias, work->count);
     clear(work->d_rel, (BACKWARD_KEYS + TILE_QUERIES) * work->ldq);
     clear(work->d_bias, BACKWARD_KEYS + TILE_QUERIES);
+    if (work->d_rel_v) {
+        clear(work->d_rel_v, (BACKWARD_KEYS + TILE_QUERIES) * work->ldv);
+    }
     work->rel_begin = BACKWARD_KEYS + TILE_QUERIES;
     work->rel_end = 0;
     for (int64_t g = 0; g < group; g++) {
@@ -578,6 +440,7 @@ static void backward_chunk_start(backward_work *work, const backward_task *task,
         clear(sums->content_bias, work->ldq);
         clear(sums->position_bias, work->ldq);
         clear(sums->edge_rel, 2 * work->ldq);
+        clear(sums->edge_rel_v, 2 * work->ldv);
         sums->edge_bias[0] = sums->edge_bias[1] = 0;
         sums->head_scale = 0;
     }

@@ -116,8 +116,10 @@ static inline void lh_attention_shares(const lh_attention_args *args, bool *acro
         const lh_attention_source *source = &args->source[s];
         batch |= (source->d_k.data && source->d_k.batch == 0) || (source->d_v.data && source->d_v.batch == 0);
         heads |= (source->d_k.data && source->d_k.head == 0) || (source->d_v.data && source->d_v.head == 0);
-        batch |= source->d_content_bias || source->d_position_bias || source->d_rel_k || source->d_distance_bias;
+        batch |= source->d_content_bias || source->d_position_bias || source->d_distance_bias;
+        batch |= source->d_rel_k || source->d_rel_v;
         heads |= source->d_rel_k && source->rel_k_head == 0;
+        heads |= source->d_rel_v && source->rel_v_head == 0;
         batch |= source->d_key_bias && source->key_bias_batch == 0;
         heads |= source->d_key_bias && source->key_bias_head == 0;
     }

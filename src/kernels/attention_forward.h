@@ -12,7 +12,7 @@ typedef struct forward_work {
     query_tile tile;
     float *sums;           /* [panels][v_width][PANEL] */
     float *greatest, *sum; /* [panels][PANEL] */
-    float *logits;         /* [RUN_KEYS][PANEL] */
+    float *logits;         /* [RUN_KEYS][PANEL], with LANES rows around */
     float *k, *v;          /* [RUN_KEYS][width]: copies of rows that lie apart */
 } forward_work;
 
@@ -23,7 +23,10 @@ static size_t forward_parts(forward_work *work, const lh_attention_args *args, c
     work->sums = take_floats(&p, FORWARD_PANELS * args->v_width * PANEL);
     work->greatest = take_floats(&p, FORWARD_PANELS * PANEL);
     work->sum = take_floats(&p, FORWARD_PANELS * PANEL);
-    work->logits = take_floats(&p, RUN_KEYS * PANEL);
+    work->logits = take_floats(&p, FINE_ROWS * PANEL);
+    if (memory) { /* nothing is added to the null pointer of the call that only asks for the size */
+        work->logits += LANES * PANEL;
+    }
     work->k = take_floats(&p, RUN_KEYS * args->qk_width);
     work->v = take_floats(&p, RUN_KEYS * args->v_width + BLOCK_ROWS);
     return p.used;
@@ -109,10 +112,12 @@ static void forward_run(forward_work *work, int64_t key, int64_t count)
         int64_t begin, end;
         if (panel_sees(tile, panel, key, count, &begin, &end)) {
             const float *key_bias = tile->key_bias ? tile->key_bias + key + begin : NULL;
-            panel_logits(tile, panel, key + begin, end - begin, k + begin * ldk, ldk, key_bias, work->logits);
+            float *sums = work->sums + panel * v_width * PANEL;
+            addition add =
+                panel_logits(tile, panel, key + begin, end - begin, k + begin * ldk, ldk, key_bias, work->logits);
             absorb_logits(work, panel, key + begin, end - begin);
-            product_turned(v_width, end - begin, v + begin * ldv, ldv, work->logits, PANEL,
-                           work->sums + panel * v_width * PANEL, PANEL, true);
+            product_turned(v_width, end - begin, v + begin * ldv, ldv, work->logits, PANEL, sums, PANEL, true);
+            add_relative_values(tile, &add, work->logits, end - begin, sums);
         }
     }
 }

@@ -25,7 +25,8 @@ static size_t listed_parts(listed_work *work, const lh_attention_args *args, cha
 static bool listed_alone(const lh_attention_source *source)
 {
     return source->layout == LH_KEYS_GATHERED && !source->content_bias && !source->position_bias &&
-           !source->rel_k && !source->distance_bias && !source->key_bias && source->k_len <= INT32_MAX;
+           !source->rel_k && !source->rel_v && !source->distance_bias && !source->key_bias &&
+           source->k_len <= INT32_MAX;
 }
 
 /* y += alpha x */

@@ -45,8 +45,10 @@ static void order_start(backward_order *order, const lh_attention_args *args)
     order->cycle = 0;
     for (int s = 0; s < args->source_count; s++) {
         const lh_attention_source *source = &args->source[s];
-        bool tables = source->d_rel_k || source->d_distance_bias;
-        bool same_rel = source->d_rel_k && source->rel_k_head == 0, same_q = args->d_q.data && args->d_q.head == 0;
+        bool tables = source->d_rel_k || source->d_rel_v || source->d_distance_bias;
+        bool same_rel =
+            (source->d_rel_k && source->rel_k_head == 0) || (source->d_rel_v && source->rel_v_head == 0);
+        bool same_q = args->d_q.data && args->d_q.head == 0;
         order->serial[s] =
             (tables && source->rel_step < 0) || ((same_rel || same_q) && args->heads > args->kv_heads);
         order->chunk_keys[s] = backward_run_keys(source) * CHUNK_RUNS;

@@ -17,7 +17,7 @@ typedef struct row_query {
     const lh_attention_source *source;
     int64_t i;
     float *content, *position; /* [padded(qk_width)]: scale2 * (q + bias), zeros behind */
-    const float *k, *v, *rel_k, *distance_bias, *key_bias;
+    const float *k, *v, *rel_k, *rel_v, *distance_bias, *key_bias;
     const char *k_stored, *v_stored; /* instead of k, v: rows of a short type, */
     const float *k_scale, *v_scale;  /* their factors, */
     float *room;                     /* and [LIST_KEYS][padded width] to unpack them in */
@@ -76,6 +76,7 @@ static void row_query_start(row_query *query, const lh_attention_args *args, int
     query->v = lane_row(&source->v, b, kv_head, 0);
     row_query_stored(query, b, kv_head);
     query->rel_k = tables && source->rel_k ? (const float *)source->rel_k + h * source->rel_k_head : NULL;
+    query->rel_v = tables && source->rel_v ? (const float *)source->rel_v + h * source->rel_v_head : NULL;
     query->distance_bias =
         tables && source->distance_bias ? (const float *)source->distance_bias + h * source->rel_len : NULL;
     query->key_bias = source->key_bias
@@ -272,6 +273,22 @@ static void add_weighted(const float *rows, int64_t stride, int64_t width, const
     }
 }
 
+/* sums += each key's weight times its row of rel_v */
+static void add_relative_rows(const row_query *query, const key_list *list, row_state *state)
+{
+    int32_t row[LIST_KEYS];
+    float weight[LIST_KEYS];
+    int64_t count = 0;
+    for (int64_t n = 0; n < list->count; n++) {
+        int64_t t = lh_attention_rel(query->source, query->i, list->key[n]);
+        if (t >= 0) {
+            row[count] = (int32_t)t;
+            weight[count++] = list->logit[n];
+        }
+    }
+    add_weighted(query->rel_v, query->source->rel_v_row, query->args->v_width, row, weight, count, state->sums);
+}
+
 /* Takes the list's keys into the softmax. */
 static void absorb_list(const row_query *query, key_list *list, row_state *state)
 {
@@ -310,6 +327,9 @@ static void absorb_list(const row_query *query, key_list *list, row_state *state
         part = ask_ahead(list, n, query->v, query->source->v.row, v_width);
         listed v = listed_values(query, list->key + n, part);
         add_weighted(v.rows, v.stride, v_width, v.at, list->logit + n, part, state->sums);
+    }
+    if (query->rel_v) {
+        add_relative_rows(query, list, state);
     }
 }
 

@@ -17,6 +17,7 @@
 #define RUN_KEYS 240
 #endif
 #define BAND_ROWS (RUN_KEYS + PANEL)
+#define FINE_ROWS (RUN_KEYS + 2 * LANES)
 
 /* Hands out 64-byte aligned parts of one block; with start NULL it only counts. */
 typedef struct parts {
@@ -65,16 +66,17 @@ typedef struct query_tile {
     int32_t *bounds;     /* [panels][4]: seen by some: 0, 1; by all: 2, 3 */
     int32_t *row_key;    /* [panels * PANEL] of dropout */
     uint32_t threshold;
-    float *band;                                   /* [BAND_ROWS][PANEL] */
-    float *line;                                   /* [BAND_ROWS + LANES] */
-    const float *rel_k, *distance_bias, *key_bias; /* of this head; key_bias of this batch entry, too */
+    float *band, *fine;                                    /* [BAND_ROWS][PANEL]; fine for values only */
+    float *line;                                           /* [BAND_ROWS + LANES] */
+    const float *rel_k, *rel_v, *distance_bias, *key_bias; /* of this head; key_bias of this batch entry, too */
 } query_tile;
 
 static void query_tile_parts(query_tile *tile, const lh_attention_args *args, int64_t panels, parts *p)
 {
-    bool position = false, edge = false;
+    bool position = false, values = false, edge = false;
     for (int s = 0; s < args->source_count; s++) {
         position |= args->source[s].rel_k != NULL;
+        values |= args->source[s].rel_v != NULL;
         edge |= args->source[s].rel_clamp && (args->source[s].rel_k || args->source[s].distance_bias);
     }
     tile->args = args;
@@ -85,7 +87,8 @@ static void query_tile_parts(query_tile *tile, const lh_attention_args *args, in
     tile->high = take(p, (size_t)(panels * PANEL) * sizeof(int32_t));
     tile->bounds = take(p, (size_t)(panels * 4) * sizeof(int32_t));
     tile->row_key = args->dropout > 0 ? take(p, (size_t)(panels * PANEL) * sizeof(int32_t)) : NULL;
-    tile->band = position ? take_floats(p, BAND_ROWS * PANEL) : NULL;
+    tile->band = position || values ? take_floats(p, BAND_ROWS * PANEL) : NULL;
+    tile->fine = values ? take_floats(p, FINE_ROWS * PANEL) : NULL;
     tile->line = take_floats(p, BAND_ROWS + LANES);
 }
 
@@ -142,12 +145,13 @@ static void query_tile_source(query_tile *tile, int s)
     int64_t width = args->qk_width, h = tile->h;
     tile->source = source;
     tile->rel_k = source->rel_k ? (const float *)source->rel_k + h * source->rel_k_head : NULL;
+    tile->rel_v = source->rel_v ? (const float *)source->rel_v + h * source->rel_v_head : NULL;
     tile->distance_bias = source->distance_bias ? (const float *)source->distance_bias + h * source->rel_len : NULL;
     tile->key_bias = source->key_bias ? (const float *)source->key_bias + tile->b * source->key_bias_batch +
                                             h * source->key_bias_head
                                       : NULL;
     if (source->rel_len <= 0) {
-        tile->rel_k = tile->distance_bias = NULL;
+        tile->rel_k = tile->rel_v = tile->distance_bias = NULL;
     }
     query_tile_look(tile);
     for (int64_t lane = 0; tile->row_key && lane < tile->panels * PANEL; lane++) {
@@ -183,7 +187,7 @@ static void query_tile_source(query_tile *tile, int s)
 static int64_t run_keys(const lh_attention_source *source)
 {
     int64_t step = source->rel_step < 0 ? -source->rel_step : source->rel_step;
-    if ((!source->rel_k && !source->distance_bias) || step <= 1) {
+    if ((!source->rel_k && !source->rel_v && !source->distance_bias) || step <= 1) {
         return RUN_KEYS;
     }
     return 1 + RUN_KEYS / step;
@@ -191,9 +195,12 @@ static int64_t run_keys(const lh_attention_source *source)
 
 /* What relative positions add to the logits of one panel and run. */
 typedef enum addition_kind { ADD_NOTHING, ADD_EDGE, ADD_LINE, ADD_BAND } addition_kind;
+/* Where all pairs of the panel and run lie: outside of the table, at one clamped end, or some of them inside. */
+typedef enum table_place { TABLE_MISSED, TABLE_FIRST, TABLE_LAST, TABLE_MET } table_place;
 
 typedef struct addition {
     addition_kind kind;
+    table_place place;
     const float *edge;  /* ADD_EDGE: one row of lanes for all keys */
     int64_t least;      /* the table's row (clamped or not) that the band's or the line's first row stands for */
     int64_t rows;       /* of the band or line */
@@ -205,8 +212,9 @@ typedef struct addition {
 static addition addition_place(const query_tile *tile, int64_t panel, int64_t key, int64_t count)
 {
     const lh_attention_source *source = tile->source;
-    addition add = {.kind = ADD_NOTHING};
-    if (!tile->rel_k && !tile->distance_bias) {
+    addition add = {.kind = ADD_NOTHING, .place = TABLE_MISSED};
+    bool logits = tile->rel_k || tile->distance_bias;
+    if (!logits && !tile->rel_v) {
         return add;
     }
     int64_t start = tile->first + panel * PANEL - source->rel_step * key + source->rel_offset - source->rel_first;
@@ -216,10 +224,12 @@ static addition addition_place(const query_tile *tile, int64_t panel, int64_t ke
     add.start = start - add.least;
     int64_t last = add.least + add.rows - 1, top = source->rel_len - 1;
     if (source->rel_clamp && (last <= 0 || add.least >= top)) {
-        add.kind = ADD_EDGE;
-        add.edge = tile->edge + (panel * 2 + (last > 0)) * PANEL;
+        add.place = last > 0 ? TABLE_LAST : TABLE_FIRST;
+        add.kind = logits ? ADD_EDGE : ADD_NOTHING;
+        add.edge = logits ? tile->edge + (panel * 2 + (last > 0)) * PANEL : NULL;
     } else if (last >= 0 && add.least <= top) {
-        add.kind = tile->rel_k ? ADD_BAND : ADD_LINE;
+        add.place = TABLE_MET;
+        add.kind = tile->rel_k ? ADD_BAND : logits ? ADD_LINE : ADD_NOTHING;
         add.begin = add.least < 0 ? -add.least : 0;
         add.end = last > top ? top - add.least + 1 : add.rows;
     }
@@ -233,6 +243,27 @@ static void fill_rows(float *band, int64_t begin, int64_t end, const float *edge
         vector x = edge ? v_load(edge + lane) : v_zero();
         for (int64_t row = begin; row < end; row++) {
             v_store(band + row * PANEL + lane, x);
+        }
+    }
+}
+
+/* The band's rows that lie inside a table of rows of `width`: row t times the panel. */
+static void band_inside(const addition *add, const float *table, int64_t stride, int64_t width, const float *panel,
+                        float *band)
+{
+    product_rows(add->end - add->begin, width, table + (add->least + add->begin) * stride, stride, panel, PANEL,
+                 band + add->begin * PANEL, PANEL, false);
+}
+
+/* The band's rows outside of the table (edge [2][PANEL], or NULL for zeros) and the fine part of its shear. */
+static void band_finish(const addition *add, const float *edge, float *band)
+{
+    fill_rows(band, 0, add->begin, edge);
+    fill_rows(band, add->end, add->rows, edge ? edge + PANEL : NULL);
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+        int64_t last = add->rows - (PANEL - LANES) + lane - 3; /* rows from `lane` on are read by this vector */
+        for (int64_t row = lane; row < last; row++) {
+            v_store(band + row * PANEL + lane, v_shear_fine(band + row * PANEL + lane, PANEL));
         }
     }
 }
@@ -253,25 +284,15 @@ static void addition_fill(query_tile *tile, int64_t panel, const addition *add)
     if (add->kind != ADD_BAND) {
         return;
     }
-    int64_t inside = add->end - add->begin;
-    product_rows(inside, tile->args->qk_width, tile->rel_k + (add->least + add->begin) * source->rel_k_row,
-                 source->rel_k_row, tile->position + panel * tile->args->qk_width * PANEL, PANEL,
-                 band + add->begin * PANEL, PANEL, false);
+    int64_t width = tile->args->qk_width;
+    band_inside(add, tile->rel_k, source->rel_k_row, width, tile->position + panel * width * PANEL, band);
     for (int64_t row = add->begin; tile->distance_bias && row < add->end; row++) {
         for (int64_t lane = 0; lane < PANEL; lane += LANES) {
             float *at = band + row * PANEL + lane;
             v_store(at, v_add(v_load(at), v_set(line[row])));
         }
     }
-    const float *edge = clamp ? tile->edge + panel * 2 * PANEL : NULL;
-    fill_rows(band, 0, add->begin, edge);
-    fill_rows(band, add->end, add->rows, clamp ? edge + PANEL : NULL);
-    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-        int64_t last = add->rows - (PANEL - LANES) + lane - 3; /* rows from `lane` on are read by this vector */
-        for (int64_t row = lane; row < last; row++) {
-            v_store(band + row * PANEL + lane, v_shear_fine(band + row * PANEL + lane, PANEL));
-        }
-    }
+    band_finish(add, clamp ? tile->edge + panel * 2 * PANEL : NULL, band);
 }
 
 /* Adds to rows begin .. end-1 of the logits what they lack, and hides what is not to be seen. */

@@ -50,6 +50,8 @@ void lh_register_rope_ref(lh_kernel_table *table);
 void lh_register_rows_ref(lh_kernel_table *table);
 void lh_register_ring_ref(lh_kernel_table *table);
 void lh_register_window_ref(lh_kernel_table *table);
+void lh_register_select_ref(lh_kernel_table *table);
+void lh_register_group_ref(lh_kernel_table *table);
 void lh_register_optimizer_ref(lh_kernel_table *table);
 void lh_register_codes_ref(lh_kernel_table *table);
 void lh_cast_ref(lh_exec *exec, const void *arguments); /* for types that a vector version does not know */
@@ -65,6 +67,8 @@ void lh_register_rope_avx2(lh_kernel_table *table);
 void lh_register_adafactor_avx2(lh_kernel_table *table);
 void lh_register_gemm_avx2(lh_kernel_table *table);
 void lh_register_codes_avx2(lh_kernel_table *table);
+void lh_register_select_avx2(lh_kernel_table *table);
+void lh_register_group_avx2(lh_kernel_table *table);
 
 void lh_register_elementwise_avx512(lh_kernel_table *table);
 void lh_register_flat_avx512(lh_kernel_table *table);
@@ -76,6 +80,8 @@ void lh_register_rope_avx512(lh_kernel_table *table);
 void lh_register_adafactor_avx512(lh_kernel_table *table);
 void lh_register_gemm_avx512(lh_kernel_table *table);
 void lh_register_codes_avx512(lh_kernel_table *table);
+void lh_register_select_avx512(lh_kernel_table *table);
+void lh_register_group_avx512(lh_kernel_table *table);
 
 /* Puts one version of a kernel in the table. */
 #define LH_SET_BOTH(table, id, name)                  \

@@ -35,6 +35,8 @@ static void register_ref(lh_kernel_table *table)
     lh_register_rows_ref(table);
     lh_register_ring_ref(table);
     lh_register_window_ref(table);
+    lh_register_select_ref(table);
+    lh_register_group_ref(table);
     lh_register_optimizer_ref(table);
     lh_register_codes_ref(table);
     lh_register_attention_ref(table);
@@ -68,6 +70,8 @@ static void register_avx2(lh_kernel_table *table)
     lh_register_adafactor_avx2(table);
     lh_register_gemm_avx2(table);
     lh_register_codes_avx2(table);
+    lh_register_select_avx2(table);
+    lh_register_group_avx2(table);
     lh_register_attention_avx2(table);
 }
 
@@ -83,6 +87,8 @@ static void register_avx512(lh_kernel_table *table)
     lh_register_adafactor_avx512(table);
     lh_register_gemm_avx512(table);
     lh_register_codes_avx512(table);
+    lh_register_select_avx512(table);
+    lh_register_group_avx512(table);
     lh_register_attention_avx512(table);
 }
 #else

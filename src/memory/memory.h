@@ -176,6 +176,11 @@ typedef struct lh_memory_kind {
      * where a segment begins. */
     void (*prime)(lh_memory *memory, lh_context *context, const int32_t *tokens, int64_t count,
                   const int64_t *position);
+    /* What must be said beside every figure and text of such a model, a few words that live for ever, or NULL. May
+     * be NULL. */
+    const char *(*note)(const lh_memory_shape *shape);
+    /* Why such a model cannot write, as the end of a sentence ("it ..."), or NULL if it can. May be NULL. */
+    const char *(*cannot_write)(const lh_memory_shape *shape);
     /* The last `count` tokens that were taken in (at most a segment) will be read again. NULL with carried state:
      * that is impossible. Only where a segment begins, and not in training. */
     void (*unread)(lh_memory *memory, lh_context *context, int64_t count);

@@ -11,6 +11,7 @@ const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_memorizing,
     &lh_memory_perceiver_ar,
     &lh_memory_transformer_vq,
+    &lh_memory_routing,
     NULL,
 };
 /* clang-format on */

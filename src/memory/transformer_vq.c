@@ -1,10 +1,11 @@
-/* Transformer-VQ (Lingle 2023): keys, and only keys, are replaced by the nearest of S codes, so that everything older
- * than the last M tokens can be kept as S counts and S mean values, exactly. One softmax runs over
- *     [codes, biased by the logarithm of their counts | the last M tokens | this segment]
- * with Transformer-XL's relative positions for distances 0 .. M and none beyond, wherever a token is kept: so what a
- * token sees does not depend on how the text is cut into segments.
+/* Transformer-VQ (Lingle 2023): keys, and only keys, are replaced by the nearest of S codes, so that everything
+ * older than the last M tokens can be kept as S counts and S mean values, exactly. One softmax runs over [codes,
+ * biased by the logarithm of their counts | the last M tokens | this segment] with Transformer-XL's relative
+ * positions for distances 0 .. M and none beyond, wherever a token is kept: so what a token sees does not depend on
+ * how the text is cut into segments.
  *
- * The sublayer is the paper's gated attention unit, or (memory.gated = false) multi-head or multi-query attention. */
+ * The sublayer is the paper's gated attention unit, or (memory.gated = false) multi-head or multi-query attention.
+ */
 #include "memory/kinds.h"
 #include "memory/vq.h"
 
@@ -31,7 +32,8 @@ static const lh_recipe_key keys[] = {
      "random codes, or keys of the first iteration (k-means++)"},
     {"memory", "restart_below", LH_RECIPE_REAL, "0", 0, 1e9, NULL, HERE,
      "codes whose moving count falls below this are moved to a key; 0: never"},
-    {"memory", "position_base", LH_RECIPE_REAL, "100000", 1, 1e12, NULL, HERE, "base of the sinusoids' frequencies"},
+    {"memory", "position_base", LH_RECIPE_REAL, "100000", 1, 1e12, NULL, HERE,
+     "base of the sinusoids' frequencies"},
     {"memory", "absolute_positions", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, HERE,
      "add sinusoids of the place in the text, times a learned number, to the embeddings"},
     {"memory", "sinusoid_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, HERE,
@@ -134,7 +136,8 @@ static int64_t reach(const lh_memory_shape *shape)
 static double keys_seen(const lh_memory_shape *shape, int layer)
 {
     const lh_vq_options *o = shape->options;
-    double seen = ((double)shape->segment + 1.0) / 2.0 + (double)o->length + (o->aggregate ? (double)o->codes : 0.0);
+    double seen =
+        ((double)shape->segment + 1.0) / 2.0 + (double)o->length + (o->aggregate ? (double)o->codes : 0.0);
     (void)layer;
     return seen + (double)(o->codes * shape->kv_heads * shape->key_width) /
                       (double)(shape->heads * (shape->key_width + shape->value_width));
@@ -158,8 +161,8 @@ static void add(builder *b, int which, const char *name, int ndim, const int64_t
     if (b->status == LH_OK) {
         int used = b->layer < 0 ? 0 : snprintf(full, sizeof full, "layers.%d.", b->layer);
         (void)snprintf(full + used, sizeof full - (size_t)used, "%s", name);
-        b->status = lh_parameters_add(b->list, &b->out->tensors[which], full, ndim, shape, init, scale, decay, group,
-                                      b->error);
+        b->status = lh_parameters_add(b->list, &b->out->tensors[which], full, ndim, shape, init, scale, decay,
+                                      group, b->error);
     }
 }
 
@@ -178,10 +181,12 @@ static lh_status parameters(const lh_memory_shape *s, int layer, lh_parameters *
     int64_t one = 1, vocab = lh_recipe_integer(s->recipe, "model.vocab");
     if (layer < 0) {
         if (o->absolute) {
-            add(&b, LH_VQ_POSITION_SCALE, "memory.position_scale", 1, &one, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+            add(&b, LH_VQ_POSITION_SCALE, "memory.position_scale", 1, &one, LH_INIT_CONSTANT, 0.0, false,
+                LH_GROUP_MAIN);
         }
         if (o->embedding_bias) {
-            add(&b, LH_VQ_EMBEDDING_BIAS, "memory.embedding_bias", 1, &vocab, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
+            add(&b, LH_VQ_EMBEDDING_BIAS, "memory.embedding_bias", 1, &vocab, LH_INIT_CONSTANT, 0.0, false,
+                LH_GROUP_MAIN);
         }
         return b.status;
     }
@@ -196,8 +201,8 @@ static lh_status parameters(const lh_memory_shape *s, int layer, lh_parameters *
     add_matrix(&b, LH_VQ_OUTPUT, "attention.output.weight", s->width, s->heads * s->value_width);
     add(&b, LH_VQ_CONTENT_BIAS, "attention.content_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
     add(&b, LH_VQ_POSITION_BIAS, "attention.position_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
-    add(&b, LH_VQ_SUM, "memory.codebook.sum", 3, sum, LH_INIT_NORMAL, 1.0 / sqrt((double)(s->kv_heads * o->codes)), false,
-        LH_GROUP_STATISTICS);
+    add(&b, LH_VQ_SUM, "memory.codebook.sum", 3, sum, LH_INIT_NORMAL, 1.0 / sqrt((double)(s->kv_heads * o->codes)),
+        false, LH_GROUP_STATISTICS);
     add(&b, LH_VQ_COUNT, "memory.codebook.count", 2, sum, LH_INIT_CONSTANT, 1.0, false, LH_GROUP_STATISTICS);
     return b.status;
 }
@@ -211,8 +216,8 @@ static lh_status fill_sinusoids(lh_memory *memory, lh_tensor *table, lh_error *e
     lh_context *context;
     LH_TRY(lh_context_create(&context, memory->backend, 1, error));
     lh_memory_copy_values(
-        context,
-        lh_sinusoids(context, memory->dtype, 0, table->shape[0], table->shape[1], o->position_base, 0), table);
+        context, lh_sinusoids(context, memory->dtype, 0, table->shape[0], table->shape[1], o->position_base, 0),
+        table);
     lh_status status = lh_context_status(context, error);
     lh_context_free(context);
     return status;
@@ -384,8 +389,8 @@ static lh_tensor *relative_keys(const pass *a)
     return for_all_heads(a, lh_transpose(a->context, split, 0, 1), 0);
 }
 
-/* The commitment loss: over key heads the sum, over tokens that are no padding the mean, of the squared distance. The
- * stack takes the mean over layers, the paper the sum. */
+/* The commitment loss: over key heads the sum, over tokens that are no padding the mean, of the squared distance.
+ * The stack takes the mean over layers, the paper the sum. */
 static lh_tensor *commitment(const pass *a, lh_tensor *distance, lh_tensor *weight)
 {
     double count = (double)(a->memory->batch * a->io->tokens);
@@ -471,8 +476,8 @@ static lh_tensor *hide_empty(const pass *a, lh_tensor *codes)
 {
     double one = 1.0;
     int64_t single = 1;
-    lh_tensor *some = lh_cast(a->context, lh_contiguous(a->context, lh_slice(a->context, codes, 1, 0, 1)),
-                              a->memory->dtype);
+    lh_tensor *some =
+        lh_cast(a->context, lh_contiguous(a->context, lh_slice(a->context, codes, 1, 0, 1)), a->memory->dtype);
     lh_tensor *top = lh_cast(a->context, lh_from_host(a->context, LH_F64, 1, &single, &one), a->memory->dtype);
     return lh_unary(a->context, LH_LOG, lh_binary(a->context, LH_MINIMUM, some, top));
 }
@@ -537,7 +542,8 @@ static void take_in(const pass *a)
         cache[i] = lh_memory_get(memory, a->first + CACHE_CODES + i);
     }
     if (a->options->aggregate) {
-        lh_tensor *count = lh_memory_get(memory, a->first + COUNTS), *mean = lh_memory_get(memory, a->first + MEANS);
+        lh_tensor *count = lh_memory_get(memory, a->first + COUNTS),
+                  *mean = lh_memory_get(memory, a->first + MEANS);
         let_go(a, &count, &mean, cache[0], cache[2], n < length ? n : length);
         let_go(a, &count, &mean, segment[0], segment[2], n - length);
         lh_memory_set(memory, context, a->first + COUNTS, count);
@@ -580,10 +586,9 @@ static lh_tensor *sublayer(lh_memory *memory, lh_layer_io *io)
     if (io->segment_ends && !context->recomputing && !lh_op_stopped(context)) {
         take_in(&a);
     }
-    lh_tensor *y = a.options->gated
-                       ? lh_gated_linear(context, lh_linear(context, io->z, a.p[LH_VQ_GATE], NULL), out, LH_SILU,
-                                         a.p[LH_VQ_OUTPUT])
-                       : lh_linear(context, out, a.p[LH_VQ_OUTPUT], NULL);
+    lh_tensor *y = a.options->gated ? lh_gated_linear(context, lh_linear(context, io->z, a.p[LH_VQ_GATE], NULL),
+                                                      out, LH_SILU, a.p[LH_VQ_OUTPUT])
+                                    : lh_linear(context, out, a.p[LH_VQ_OUTPUT], NULL);
     return a.held.layer_scale ? lh_multiply(context, y, a.held.layer_scale) : y;
 }
 

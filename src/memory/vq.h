@@ -50,7 +50,8 @@ void lh_vq_learn(lh_memory *const *memories, int count, lh_context *context, int
 
 /* What is drawn where a sequence begins and kept until it ends. */
 typedef struct lh_vq_held {
-    lh_tensor *layer_scale;   /* [batch, 1, 1]: 0 for sequences that drop the sublayer, else 1 / (1 - rate); or NULL */
+    lh_tensor
+        *layer_scale; /* [batch, 1, 1]: 0 for sequences that drop the sublayer, else 1 / (1 - rate); or NULL */
     uint64_t sinusoid_offset; /* where the mask of the sinusoids begins in the stream of random numbers */
 } lh_vq_held;
 lh_status lh_vq_held_create(lh_memory *memory, int layer, lh_error *error);

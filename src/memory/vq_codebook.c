@@ -1,9 +1,9 @@
 /* The codebooks of Transformer-VQ: k-means by exponential moving averages (Lingle 2023, van den Oord et al. 2017).
  *
  * Once per iteration, over all keys of its text,
- *     count = decay count + (1 - decay) n,   sum = decay sum + (1 - decay) sum of keys,   code = sum / max(count, 0.01)
- * No gradient is involved and no optimizer. On top of what is published: the first codebook may be made of keys
- * (k-means++, Arthur and Vassilvitskii 2007), and codes that nothing uses may be moved to keys. */
+ *     count = decay count + (1 - decay) n,   sum = decay sum + (1 - decay) sum of keys,   code = sum / max(count,
+ * 0.01) No gradient is involved and no optimizer. On top of what is published: the first codebook may be made of
+ * keys (k-means++, Arthur and Vassilvitskii 2007), and codes that nothing uses may be moved to keys. */
 #include "base/random.h"
 #include "memory/vq.h"
 
@@ -35,10 +35,12 @@ lh_status lh_vq_gather_create(lh_memory *memory, int layer, lh_error *error)
     const lh_vq_options *o = s->options;
     int64_t sum[3] = {s->kv_heads, o->codes, s->key_width}, count[2] = {s->kv_heads, o->codes};
     int64_t keys[2] = {kept_keys(o), s->kv_heads * s->key_width};
-    LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "layers.%d.gathered.sum", layer));
     LH_TRY(
-        lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, count, error, "layers.%d.gathered.count", layer));
-    return lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, keys, error, "layers.%d.gathered.keys", layer);
+        lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "layers.%d.gathered.sum", layer));
+    LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, count, error, "layers.%d.gathered.count",
+                         layer));
+    return lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, keys, error, "layers.%d.gathered.keys",
+                         layer);
 }
 
 /* Keeps keys of tokens at even distances over all lanes of the newest segment; padding is passed over. */
@@ -60,8 +62,8 @@ static void keep_keys(lh_memory *memory, lh_context *context, int index, lh_tens
     for (int64_t i = 0; i < rows; i++) {
         row[i] = good > 0 ? token[i * good / rows] : -1;
     }
-    lh_tensor *flat = lh_reshape(context, lh_transpose(context, lh_detach(context, k), 1, 2), 2,
-                                 (int64_t[]){total, width});
+    lh_tensor *flat =
+        lh_reshape(context, lh_transpose(context, lh_detach(context, k), 1, 2), 2, (int64_t[]){total, width});
     lh_tensor *kept = lh_gather_rows(context, flat, lh_from_host(context, LH_I32, 1, &rows, row));
     if (kept && good > 0) {
         lh_memory_copy_values(context, kept, memory->state[index].stored);
@@ -86,11 +88,8 @@ void lh_vq_gather(lh_memory *memory, lh_context *context, int first, lh_tensor *
 /* to = old to + new from, element by element */
 static void blend(lh_context *context, lh_tensor *to, double old, const lh_tensor *from, double new)
 {
-    lh_add_scaled_args args = {.n = lh_tensor_count(to),
-                               .alpha = new,
-                               .beta = old,
-                               .x = lh_tensor_data(from),
-                               .y = lh_tensor_data(to)};
+    lh_add_scaled_args args = {
+        .n = lh_tensor_count(to), .alpha = new, .beta = old, .x = lh_tensor_data(from), .y = lh_tensor_data(to)};
     lh_run(context, LH_KERNEL_ADD_SCALED, to->dtype, &args);
 }
 
@@ -103,9 +102,9 @@ static void clear(lh_context *context, lh_tensor *x)
 /* A layer's codebook and the kept keys on the host. */
 typedef struct desk {
     int64_t heads, codes, width, rows;
-    double *sum, *count, *keys;        /* [heads, codes, width], [heads, codes], [rows, heads width] */
-    double *distance;                  /* [rows]: of a key from the nearest code so far */
-    int32_t *nearest, *chosen;         /* [rows]: that code; [codes]: the row that a code is made of */
+    double *sum, *count, *keys; /* [heads, codes, width], [heads, codes], [rows, heads width] */
+    double *distance;           /* [rows]: of a key from the nearest code so far */
+    int32_t *nearest, *chosen;  /* [rows]: that code; [codes]: the row that a code is made of */
 } desk;
 
 static bool desk_open(desk *d, lh_context *context, const lh_memory_parameters *p, const lh_tensor *keys)
@@ -184,8 +183,8 @@ static void take_keys(desk *d, int64_t head, int32_t code, int64_t chosen)
     }
 }
 
-/* k-means++: each next code is a key drawn by its squared distance from the codes so far. A code counts as many times as
- * it is the nearest of a key. There are more keys than codes, so the counts are not all 1 any more. */
+/* k-means++: each next code is a key drawn by its squared distance from the codes so far. A code counts as many
+ * times as it is the nearest of a key. There are more keys than codes, so the counts are not all 1 any more. */
 static void seed_codes(desk *d, lh_random *random)
 {
     for (int64_t head = 0; head < d->heads; head++) {

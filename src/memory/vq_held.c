@@ -1,6 +1,6 @@
-/* Random choices that a sequence keeps from its first token to its last, over all its segments and updates: whether a
- * sublayer is left out (for each lane), and which entries of the sinusoid table are dropped (for all lanes together,
- * drawn when lane 0 begins a sequence). Zeroed state means that nothing has been drawn yet. */
+/* Random choices that a sequence keeps from its first token to its last, over all its segments and updates: whether
+ * a sublayer is left out (for each lane), and which entries of the sinusoid table are dropped (for all lanes
+ * together, drawn when lane 0 begins a sequence). Zeroed state means that nothing has been drawn yet. */
 #include "kernels/table.h"
 #include "memory/vq.h"
 
@@ -39,7 +39,8 @@ static int32_t *draw(lh_memory *memory, lh_context *context, int index)
     for (int64_t lane = 0; lane < batch; lane++) {
         int32_t *own = held + lane * HELD;
         if (own[LAYER] == 0) {
-            bool keep = lh_dropout_word(context->seed, at + (uint64_t)lane) >= lh_dropout_threshold(o->layer_dropout);
+            bool keep =
+                lh_dropout_word(context->seed, at + (uint64_t)lane) >= lh_dropout_threshold(o->layer_dropout);
             own[LAYER] = keep ? KEPT : DROPPED;
             own[OFFSET_LOW] = (int32_t)(mask & 0x7fffffff);
             own[OFFSET_HIGH] = (int32_t)(mask >> 31 & 0x7fffffff);

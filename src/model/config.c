@@ -78,8 +78,10 @@ static const lh_recipe_key model_keys[] = {
     {"model", "logit_scale", LH_RECIPE_REAL, "1", 1e-6, 1e6, NULL, NULL, "logits are multiplied by this"},
     {"model", "scale_output_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "model.output_bias=true",
      "logit_scale multiplies the output biases, too"},
-    {"model", "input_projection", LH_RECIPE_CHOICE, "none", 0, 0, "none|relu", NULL,
-     "relu: ReLU(Dropout(e W + b)) behind the embedding"},
+    {"model", "input_projection", LH_RECIPE_CHOICE, "none", 0, 0, "none|relu|linear", NULL,
+     "behind the embedding e: relu is ReLU(Dropout(e W + b)), linear Dropout(e W + b) from embedding_width to "
+     "width, "
+     "and then the way back to a narrower embedding has a bias, too"},
     {"model", "cutoffs", LH_RECIPE_LIST, "", 1, 1 << 24, NULL, NULL,
      "bands of an adaptive input and softmax: first ids of bands 1, 2, ..; empty: one plain table"},
     {"model", "embedding_width", LH_RECIPE_INTEGER, "0", 0, 1 << 16, NULL, NULL,
@@ -97,7 +99,8 @@ static const lh_recipe_key model_keys[] = {
     {"model", "final_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "behind the final norm"},
     {"model", "token_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL,
      "part of the input tokens that training replaces by token 0"},
-    {"model", "hidden_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on the MLP's pre-activation"},
+    {"model", "hidden_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL,
+     "on the MLP's pre-activation; on the product of a gated one"},
     {"model", "embedding_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, NULL, "on embeddings"},
     {"model", "position_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, "model.positions=relative",
      "on the sinusoid table, before its projection"},
@@ -199,6 +202,10 @@ static lh_status read_bands(lh_model_config *c, const lh_recipe *recipe, lh_erro
     if (lh_model_band_width(c, c->bands - 1) < 1) {
         return lh_recipe_reject(recipe, "model.band_divisor", error, "leaves the last band without width");
     }
+    if (c->bands > 1 && c->input_linear) {
+        return lh_recipe_reject(recipe, "model.input_projection", error,
+                                "is not possible with an adaptive input, which has projections of its own");
+    }
     if (c->bands > 1 && !c->tied) {
         return lh_recipe_reject(recipe, "model.tied", error,
                                 "is not possible with an adaptive softmax: it is tied");
@@ -270,6 +277,7 @@ lh_status lh_model_config_read(lh_model_config *c, const lh_recipe *recipe, lh_e
     c->logit_scale = lh_recipe_real(recipe, "model.logit_scale");
     c->scale_output_bias = c->output_bias && lh_recipe_boolean(recipe, "model.scale_output_bias");
     c->input_relu = strcmp(lh_recipe_string(recipe, "model.input_projection"), "relu") == 0;
+    c->input_linear = strcmp(lh_recipe_string(recipe, "model.input_projection"), "linear") == 0;
     c->dropout = lh_recipe_real(recipe, "model.dropout");
     c->attention_dropout = lh_recipe_real(recipe, "model.attention_dropout");
     c->hidden_dropout = lh_recipe_real(recipe, "model.hidden_dropout");

@@ -52,7 +52,7 @@ typedef struct lh_model_config {
     double rope_base, rope_fraction, rope_factor;
     bool rope_interleaved, rope_closed;
     int64_t t5_buckets, t5_distance;
-    bool tied, embedding_scaled, output_bias, scale_output_bias, input_relu;
+    bool tied, embedding_scaled, output_bias, scale_output_bias, input_relu, input_linear;
     double logit_scale;
     double dropout, attention_dropout, hidden_dropout, embedding_dropout, position_dropout;
     double attention_input_dropout, attention_output_dropout, hidden_output_dropout, final_dropout, token_dropout;

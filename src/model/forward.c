@@ -246,7 +246,7 @@ static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, co
         if (p->up_bias) {
             h = lh_bias_activation(context, h, p->up_bias, LH_IDENTITY);
         }
-        h = lh_gated(context, h, c->activation);
+        h = lh_dropout(context, lh_gated(context, h, c->activation), c->hidden_dropout, 1);
     } else if (c->hidden_dropout > 0.0 && context->training) {
         h = lh_dropout(context, lh_bias_activation(context, h, p->up_bias, LH_IDENTITY), c->hidden_dropout, 1);
         return lh_activation_linear(context, h, NULL, c->activation, p->down, p->down_bias);
@@ -342,6 +342,22 @@ static lh_tensor *embed_for_kind(lh_context *context, const void *model, const i
     return embed(context, model, tokens, batch, count);
 }
 
+/* What may stand between the embedding and the first layer. */
+static lh_tensor *project_input(lh_context *context, const lh_model *model, const lh_stream *stream, lh_tensor *x,
+                                int64_t count)
+{
+    const lh_model_config *c = &model->config;
+    if (!c->input_relu && !c->input_linear) {
+        return x;
+    }
+    x = lh_linear(context, x, model->input_weight, model->input_bias);
+    if (c->input_linear && !model->memory_kind->enter) {
+        x = add_positions(context, model, stream, x, count);
+    }
+    x = lh_dropout(context, x, c->dropout, 1);
+    return c->input_relu ? lh_unary(context, LH_RELU, x) : x;
+}
+
 /* What the first layer is given: the method's own, or embeddings and positions. */
 static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *stream, const int32_t *tokens,
                         int64_t count)
@@ -360,10 +376,11 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
                           .embed = embed_for_kind};
         x = kind->enter(stream->memory, &io);
     } else {
-        x = add_positions(context, model, stream, embed(context, model, tokens, stream->batch, count), count);
+        x = embed(context, model, tokens, stream->batch, count);
+        x = model->config.input_linear ? x : add_positions(context, model, stream, x, count);
     }
     /* cppcheck-suppress invalidLifetime ; a result of the context, not of io */
-    return lh_dropout(context, x, model->config.embedding_dropout, 1);
+    return project_input(context, model, stream, lh_dropout(context, x, model->config.embedding_dropout, 1), count);
 }
 
 /* Training may hide part of the input: token 0 in place of it. */
@@ -438,10 +455,6 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
     lh_memory_begin(stream->memory);
     lh_scope scope = lh_scope_begin(context);
     lh_tensor *x = enter(context, model, stream, drop_tokens(context, model, tokens, stream->batch * count), count);
-    if (c->input_relu) {
-        x = lh_linear(context, x, model->input_weight, model->input_bias);
-        x = lh_unary(context, LH_RELU, lh_dropout(context, x, c->dropout, 1));
-    }
     lh_tensor *positions = NULL, *sinusoids = model->sinusoids;
     if (c->positions == LH_POSITIONS_ROTARY) {
         int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)count);

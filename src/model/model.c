@@ -46,14 +46,14 @@ static void table_init(const lh_model_config *c, int64_t rows, int64_t width, lh
 
 typedef enum matrix_role { ROLE_INNER, ROLE_ATTENTION_OUTPUT, ROLE_HIDDEN_OUTPUT } matrix_role;
 
-/* A weight matrix [out, in] with the scheme's deviation. Sonnet: variance 2/sqrt(layers) / fan_in for all but
- * attention's output, which has 1/fan_in untruncated-corrected; Transformer-XL: 0.02; GPT-2: 0.02, residual outputs
- * / sqrt(2 layers). */
-static void add_matrix(builder *b, lh_tensor **tensor, int64_t out, int64_t in, matrix_role role,
-                       const char *suffix)
+/* `parts` weight matrices [out, in], one above the other, with the scheme's deviation. Sonnet: variance
+ * 2/sqrt(layers) / fan_in for all but attention's output, which has 1/fan_in untruncated-corrected; Transformer-XL:
+ * 0.02; GPT-2: 0.02, residual outputs / sqrt(2 layers). */
+static void add_joint_matrix(builder *b, lh_tensor **tensor, int64_t parts, int64_t out, int64_t in,
+                             matrix_role role, const char *suffix)
 {
     const lh_model_config *c = &b->model->config;
-    int64_t shape[2] = {out, in};
+    int64_t shape[2] = {parts * out, in};
     double layers = c->layers > 0 ? (double)c->layers : 1.0, deviation = 0.02;
     lh_init_kind init = LH_INIT_NORMAL;
     if (c->init == LH_SCHEME_FAN_IN || c->init == LH_SCHEME_FAN_IN_NORMAL) {
@@ -69,6 +69,12 @@ static void add_matrix(builder *b, lh_tensor **tensor, int64_t out, int64_t in, 
         deviation = 0.02 / sqrt(2.0 * layers);
     }
     add(b, tensor, 2, shape, init, deviation, true, suffix);
+}
+
+static void add_matrix(builder *b, lh_tensor **tensor, int64_t out, int64_t in, matrix_role role,
+                       const char *suffix)
+{
+    add_joint_matrix(b, tensor, 1, out, in, role, suffix);
 }
 
 static void add_norm(builder *b, lh_tensor **gain, lh_tensor **bias, const char *gain_name, const char *bias_name)
@@ -98,8 +104,13 @@ static void add_attention(builder *b, lh_layer_parameters *p, int index)
     lh_model *model = b->model;
     const lh_model_config *c = &model->config;
     add_matrix(b, &p->query, c->heads * c->key_width, c->width, ROLE_INNER, "attention.query.weight");
-    add_matrix(b, &p->key_value, c->kv_heads * (c->key_width + c->value_width), c->width, ROLE_INNER,
-               "attention.key_value.weight");
+    if (c->key_width == c->value_width) {
+        add_joint_matrix(b, &p->key_value, 2, c->kv_heads * c->key_width, c->width, ROLE_INNER,
+                         "attention.key_value.weight");
+    } else {
+        add_matrix(b, &p->key_value, c->kv_heads * (c->key_width + c->value_width), c->width, ROLE_INNER,
+                   "attention.key_value.weight");
+    }
     if (c->attention_bias) {
         add_vector(b, &p->query_bias, c->heads * c->key_width, 0.0, "attention.query.bias");
         add_vector(b, &p->key_value_bias, c->kv_heads * (c->key_width + c->value_width), 0.0,
@@ -151,7 +162,7 @@ static void add_mlp(builder *b, lh_layer_parameters *p)
         add_norm(b, &p->norm2_gain, &p->norm2_bias, "hidden_norm.weight", "hidden_norm.bias");
     }
     int64_t up = c->gated ? 2 * c->hidden : c->hidden;
-    add_matrix(b, &p->up, up, c->width, ROLE_INNER, "hidden.up.weight");
+    add_joint_matrix(b, &p->up, c->gated ? 2 : 1, c->hidden, c->width, ROLE_INNER, "hidden.up.weight");
     add_matrix(b, &p->down, c->width, c->hidden, c->init == LH_SCHEME_SONNET ? ROLE_INNER : ROLE_HIDDEN_OUTPUT,
                "hidden.down.weight");
     if (c->hidden_bias) {
@@ -224,7 +235,7 @@ static void add_vocabulary(builder *b)
         if (!c->tied) {
             add_output(b, band, rows, own_entry ? c->width : width);
         }
-        if (width != c->width && !own_entry) {
+        if (width != c->width && !own_entry && !c->input_linear) {
             (void)snprintf(name, sizeof name, "embedding.%d.projection.weight", band);
             add(b, &model->projection[band], 2, projection, LH_INIT_NORMAL, 0.01, true, name);
         }
@@ -240,14 +251,20 @@ static void add_vocabulary(builder *b)
     if (c->embedding_width != c->width &&
         (c->tied || !own_entry)) { /* the head's own projection; the tails' are tied to the input's */
         int64_t projection[2] = {c->width, c->embedding_width};
-        add(b, &model->head_projection, 2, projection, LH_INIT_NORMAL, 0.01, true, "output.projection.weight");
+        bool uniform = c->init == LH_SCHEME_UNIT_UNIFORM;
+        add(b, &model->head_projection, 2, projection, uniform ? LH_INIT_UNIFORM : LH_INIT_NORMAL,
+            uniform ? lh_init_unit_uniform(c->width, c->embedding_width) : 0.01, true, "output.projection.weight");
+        if (c->input_linear) {
+            add_vector(b, &model->head_projection_bias, c->embedding_width, 0.0, "output.projection.bias");
+        }
     }
     if (c->positions == LH_POSITIONS_LEARNED) {
         int64_t table[2] = {c->segment, c->width};
         add(b, &model->positions, 2, table, LH_INIT_NORMAL, 0.02, false, "positions.weight");
     }
-    if (c->input_relu) {
-        add_matrix(b, &model->input_weight, c->width, c->width, ROLE_INNER, "input.weight");
+    if (c->input_relu || c->input_linear) {
+        add_matrix(b, &model->input_weight, c->width, c->input_linear ? c->embedding_width : c->width, ROLE_INNER,
+                   "input.weight");
         add_vector(b, &model->input_bias, c->width, 0.0, "input.bias");
     }
     if (c->final_norm) {

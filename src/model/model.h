@@ -33,10 +33,11 @@ typedef struct lh_model {
     lh_tensor *clusters;                 /* [bands - 1, width_0]: the head softmax's entries for the tails */
     lh_tensor *projection[LH_MAX_BANDS]; /* [width, width_b] or NULL: to the model's width */
     lh_tensor *head_projection;          /* band 0's output projection [width, width_0] or NULL */
+    lh_tensor *head_projection_bias;     /* [width_0] or NULL */
     lh_tensor *output[LH_MAX_BANDS];     /* untied output tables, else the embeddings */
     lh_tensor *output_bias[LH_MAX_BANDS];
     lh_tensor *positions;                 /* learned [segment, width] */
-    lh_tensor *input_weight, *input_bias; /* Sonnet's input projection */
+    lh_tensor *input_weight, *input_bias; /* the input projection */
     lh_tensor *final_gain, *final_bias;
     lh_tensor *sinusoids;   /* constant [distances, width], for relative and sinusoidal positions */
     lh_tensor *alibi;       /* constant [heads, distances] */
@@ -95,9 +96,9 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
 void lh_stream_commit(lh_stream *stream, lh_context *context);
 void lh_stream_rollback(lh_stream *stream);
 
-/* Loss of the output layer: sum over tokens of weights[t] nll[t] as [1]; in training nll holds the model's z_loss. hidden [.., width] flattened to [count,
- * width]; targets (host, negative: not scored), weights (host f64, NULL: 1 each). nll (host, count doubles) may be
- * NULL. */
+/* Loss of the output layer: sum over tokens of weights[t] nll[t] as [1]; in training nll holds the model's z_loss.
+ * hidden [.., width] flattened to [count, width]; targets (host, negative: not scored), weights (host f64, NULL: 1
+ * each). nll (host, count doubles) may be NULL. */
 lh_tensor *lh_model_loss(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets,
                          const double *weights, double *nll);
 /* The same, and best[count] (host, may be NULL) receives the likeliest token where there is a target, else -1. */

@@ -10,12 +10,14 @@ static lh_tensor *flatten(lh_context *context, lh_tensor *hidden)
 }
 
 /* x P with P [width, band width] as stored: back to the band's own space. */
-static lh_tensor *to_band(lh_context *context, lh_tensor *x, lh_tensor *projection)
+static lh_tensor *to_band(lh_context *context, const lh_model *model, lh_tensor *x, int band)
 {
+    lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
     if (!projection || !x) {
         return x;
     }
-    return lh_linear(context, x, lh_contiguous(context, lh_transpose(context, projection, 0, 1)), NULL);
+    return lh_linear(context, x, lh_contiguous(context, lh_transpose(context, projection, 0, 1)),
+                     band == 0 ? model->head_projection_bias : NULL);
 }
 
 static lh_tensor *band_table(lh_context *context, const lh_model *model, int band)
@@ -64,10 +66,9 @@ static lh_tensor *band_loss(lh_context *context, const lh_model *model, int band
                             int32_t *best)
 {
     lh_tensor *values = NULL, *columns = NULL;
-    lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
     lh_tensor *ids = lh_from_host(context, LH_I32, 1, &count, targets);
     lh_tensor *loss = lh_linear_cross_entropy_best(
-        context, to_band(context, rows, projection), band_table(context, model, band),
+        context, to_band(context, model, rows, band), band_table(context, model, band),
         band_bias(context, model, band), ids, weights_tensor(context, model, count, weights),
         model->config.logit_scale, context->training ? model->z_loss : 0.0, &values, best ? &columns : NULL);
     double *host = NULL;
@@ -205,8 +206,7 @@ lh_tensor *lh_model_loss_best(lh_context *context, const lh_model *model, lh_ten
 
 static lh_tensor *table_logits(lh_context *context, const lh_model *model, int band, lh_tensor *rows)
 {
-    lh_tensor *projection = band == 0 ? model->head_projection : model->projection[band];
-    lh_tensor *x = to_band(context, rows, projection);
+    lh_tensor *x = to_band(context, model, rows, band);
     if (model->config.logit_scale != 1.0) {
         x = lh_scale(context, x, model->config.logit_scale);
     }

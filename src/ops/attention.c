@@ -5,9 +5,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { PER_SOURCE = 7 }; /* graph inputs of one source: k, v, u, w, rel_k, distance_bias, key_bias */
-enum { FIXED = 2 };      /* q, head_scale */
-enum { KEPT = 9 };       /* tensors of one source that the backward pass reads beside the graph's */
+enum { PER_SOURCE = 8 }; /* graph inputs of one source: k, v, u, w, rel_k, distance_bias, key_bias, rel_v */
+enum { REL_K = 4, REL_V = 7 };
+enum { FIXED = 2 }; /* q, head_scale */
+enum { KEPT = 9 };  /* tensors of one source that the backward pass reads beside the graph's */
 
 lh_key_source lh_key_source_all(lh_tensor *k, lh_tensor *v)
 {
@@ -50,6 +51,12 @@ static bool four_dims(const lh_tensor *x)
 static bool table_fits(const lh_tensor *x, lh_dtype dtype, int64_t heads, int64_t columns)
 {
     return !x || (x->dtype == dtype && x->ndim == 2 && x->shape[0] == heads && x->shape[1] == columns);
+}
+
+static bool rel_fits(const lh_tensor *x, lh_dtype dtype, int64_t heads, int64_t rel_len, int64_t width)
+{
+    return !x || (x->dtype == dtype && x->ndim == 3 && x->shape[0] == heads && x->shape[1] == rel_len &&
+                  x->shape[2] == width);
 }
 
 static bool per_key_fits(const lh_tensor *x, lh_dtype dtype, int64_t batch, int64_t heads, int64_t last)
@@ -103,6 +110,7 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
         return source_fault(context, s, "values", in->v, q);
     }
     int64_t rel_len = in->rel_k           ? in->rel_k->shape[in->rel_k->ndim > 1]
+                      : in->rel_v         ? in->rel_v->shape[in->rel_v->ndim > 1]
                       : in->distance_bias ? in->distance_bias->shape[in->distance_bias->ndim > 1]
                                           : 0;
     if (!table_fits(in->content_bias, q->dtype, heads, args->qk_width)) {
@@ -111,9 +119,11 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
     if (!table_fits(in->position_bias, q->dtype, heads, args->qk_width)) {
         return source_fault(context, s, "position bias", in->position_bias, q);
     }
-    if (in->rel_k && (in->rel_k->dtype != q->dtype || in->rel_k->ndim != 3 || in->rel_k->shape[0] != heads ||
-                      in->rel_k->shape[2] != args->qk_width)) {
+    if (!rel_fits(in->rel_k, q->dtype, heads, rel_len, args->qk_width)) {
         return source_fault(context, s, "relative keys", in->rel_k, q);
+    }
+    if (!rel_fits(in->rel_v, q->dtype, heads, rel_len, args->v_width)) {
+        return source_fault(context, s, "relative values", in->rel_v, q);
     }
     if (!table_fits(in->distance_bias, q->dtype, heads, rel_len)) {
         return source_fault(context, s, "distance bias", in->distance_bias, q);
@@ -150,6 +160,7 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
                                  .content_bias = data_or_null(in->content_bias),
                                  .position_bias = data_or_null(in->position_bias),
                                  .rel_k = data_or_null(in->rel_k),
+                                 .rel_v = data_or_null(in->rel_v),
                                  .distance_bias = data_or_null(in->distance_bias),
                                  .rel_len = rel_len,
                                  .rel_first = in->rel_first,
@@ -171,6 +182,10 @@ static bool fill_source(lh_context *context, lh_attention_args *args, int s, con
     if (in->rel_k) {
         out->rel_k_head = in->rel_k->stride[0];
         out->rel_k_row = in->rel_k->stride[1];
+    }
+    if (in->rel_v) {
+        out->rel_v_head = in->rel_v->stride[0];
+        out->rel_v_row = in->rel_v->stride[1];
     }
     if (in->low) {
         out->low = lh_tensor_data(in->low);
@@ -226,7 +241,7 @@ static bool fill_args(lh_context *context, lh_attention_args *args, lh_tensor *q
 static lh_key_source readable(lh_context *context, const lh_key_source *in)
 {
     lh_key_source out = *in;
-    lh_tensor **rows[] = {&out.k, &out.v, &out.rel_k};
+    lh_tensor **rows[] = {&out.k, &out.v, &out.rel_k, &out.rel_v};
     lh_tensor **whole[] = {&out.low,      &out.high,    &out.content_bias, &out.position_bias, &out.distance_bias,
                            &out.key_bias, &out.gather,  &out.tile_row,     &out.tile_start,    &out.column_row,
                            &out.column,   &out.k_scale, &out.v_scale};
@@ -279,6 +294,20 @@ static lh_strided key_grad(lh_context *context, lh_node *node, int i, int64_t ba
     }
     *temporary = lh_new(context, in->dtype, 4, (int64_t[]){batch, in->shape[1], in->shape[2], in->shape[3]}, true);
     return *temporary ? strided_of(*temporary) : (lh_strided){0};
+}
+
+/* Where a relative table's gradient is added: laid out as the table. NULL if none is wanted. */
+static void *table_grad(lh_context *context, lh_node *node, int i, int64_t head, int64_t row)
+{
+    if (!node->in[i] || !node->in[i]->requires_grad) {
+        return NULL;
+    }
+    lh_tensor *gradient = lh_in_grad(context, node, i);
+    if (gradient && (gradient->stride[0] != head || gradient->stride[1] != row)) {
+        lh_op_fail(context, LH_E_UNSUPPORTED, "attention",
+                   "the relative table's gradient is laid out differently from the table");
+    }
+    return data_or_null(gradient);
 }
 
 static void sum_lanes(lh_context *context, lh_node *node, int i, lh_tensor *temporary)
@@ -339,21 +368,14 @@ static void attention_backward(lh_context *context, lh_node *node)
             source->d_v = key_grad(context, node, first + 1, args.batch, &lanes[2 * s + 1]);
         }
         for (int i = 2; i < PER_SOURCE; i++) {
-            small[first + i] = i == 4 ? NULL : lh_in_grad_addable(context, node, first + i);
+            small[first + i] = i == REL_K || i == REL_V ? NULL : lh_in_grad_addable(context, node, first + i);
         }
         source->d_content_bias = data_or_null(small[first + 2]);
         source->d_position_bias = data_or_null(small[first + 3]);
         source->d_distance_bias = data_or_null(small[first + 5]);
         source->d_key_bias = data_or_null(small[first + 6]);
-        lh_tensor *rel = node->in[first + 4];
-        if (rel && rel->requires_grad) {
-            lh_tensor *d_rel = lh_in_grad(context, node, first + 4);
-            if (d_rel && (d_rel->stride[0] != source->rel_k_head || d_rel->stride[1] != source->rel_k_row)) {
-                lh_op_fail(context, LH_E_UNSUPPORTED, "attention",
-                           "the relative table's gradient is laid out differently from the table");
-            }
-            source->d_rel_k = data_or_null(d_rel);
-        }
+        source->d_rel_k = table_grad(context, node, first + REL_K, source->rel_k_head, source->rel_k_row);
+        source->d_rel_v = table_grad(context, node, first + REL_V, source->rel_v_head, source->rel_v_row);
     }
     lh_run(context, LH_KERNEL_ATTENTION_BACKWARD, out->dtype, &args);
     for (int i = 0; i < graph_count; i++) {
@@ -406,7 +428,8 @@ lh_tensor *lh_attention(lh_context *context, lh_tensor *q, int source_count, con
                                        in->position_bias,
                                        in->rel_k,
                                        in->distance_bias,
-                                       in->key_bias};
+                                       in->key_bias,
+                                       in->rel_v};
         memcpy(&graph[FIXED + PER_SOURCE * s], list, sizeof list);
         o.source[s] = *in;
     }

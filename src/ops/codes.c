@@ -155,7 +155,8 @@ lh_tensor *lh_code_means(lh_context *context, lh_tensor *mean, lh_tensor *count,
         fits = count->shape[d] == mean->shape[d];
     }
     if (!fits) {
-        return lh_op_fail(context, LH_E_SHAPE, "code_means", "means %s, counts %s, codes %s and values %s do not fit",
+        return lh_op_fail(context, LH_E_SHAPE, "code_means",
+                          "means %s, counts %s, codes %s and values %s do not fit",
                           lh_shape_text(tm, sizeof tm, mean->ndim, mean->shape),
                           lh_shape_text(tn, sizeof tn, count->ndim, count->shape),
                           lh_shape_text(tc, sizeof tc, codes->ndim, codes->shape),

@@ -1,6 +1,6 @@
-/* The second half of an MLP, or of a gated unit, as one op: f(x + bias) Wᵀ, (f(gate) value) Wᵀ. The product's input,
- * the widest tensor of a decoder layer, is not kept for the backward pass but made again, which costs one pass over
- * memory. */
+/* The second half of an MLP, or of a gated unit, as one op: f(x + bias) Wᵀ, (f(gate) value) Wᵀ. The product's
+ * input, the widest tensor of a decoder layer, is not kept for the backward pass but made again, which costs one
+ * pass over memory. */
 #include "ops/internal.h"
 
 #include <string.h>

@@ -153,6 +153,7 @@ typedef struct lh_key_source {
     lh_tensor *low, *high;                   /* i32 [batch or 1, heads or 1, q_len] or NULL */
     lh_tensor *content_bias, *position_bias; /* [heads, qk_width] or NULL */
     lh_tensor *rel_k;                        /* [heads, rel_len, qk_width] or NULL */
+    lh_tensor *rel_v;                        /* [heads, rel_len, v_width] or NULL */
     lh_tensor *distance_bias;                /* [heads, rel_len] or NULL */
     int64_t rel_first, rel_step, rel_offset;
     bool rel_clamp, bias_scaled;
@@ -232,6 +233,55 @@ lh_tensor *lh_code_means(lh_context *context, lh_tensor *mean, lh_tensor *count,
  * so much. sum and total are contiguous and changed in place; nothing is recorded. */
 void lh_code_sums(lh_context *context, lh_tensor *x, lh_tensor *codes, lh_tensor *weight, lh_tensor *sum,
                   lh_tensor *total);
+
+/* ---- groups of rows (ops/group.c)
+ * -------------------------------------------------------------------------------------- */
+
+/* Index of the largest entry along a dimension, i32 in x's shape without it; of equal ones the first. No gradient.
+ */
+lh_tensor *lh_argmax(lh_context *context, lh_tensor *x, int dim);
+
+/* Which entries 0 .. count-1 of each lane (batch entry and head) belong to which group. Made once, used for all
+ * tensors that are sorted, picked or averaged that way. Tensors of the context. */
+typedef struct lh_grouping {
+    int64_t groups;
+    lh_tensor *index; /* i32 [batch, heads, count]: each entry's group, or negative: none */
+    lh_tensor *start; /* i32 [batch, heads, groups + 1]: where a group begins in order */
+    lh_tensor *order; /* i32 [batch, heads, count]: entries by group, rising within it; then -1s */
+    lh_tensor *low,
+        *high; /* i32 [batch, heads, count]: where the group at a place of order begins and ends; or NULL */
+} lh_grouping;
+/* Sorts `index` (i32 [batch, heads, count], < groups) by counting. keep: i32 [batch, count], entries with 0 belong
+ * to no group, or NULL. bounds: low and high are wanted. False after an error. */
+bool lh_group(lh_context *context, lh_tensor *index, int64_t groups, lh_tensor *keep, bool bounds,
+              lh_grouping *grouping);
+/* Row index[e] of x [batch, heads, groups, width] for each entry e (zeros for a negative one) ->
+ * [batch, heads, count, width]. The gradient of a row is the sum over its entries, in their order. Without a
+ * gradient a grouping of nothing but `groups` and `index` will do, whose indices are the caller's duty. */
+lh_tensor *lh_group_gather(lh_context *context, lh_tensor *x, const lh_grouping *grouping);
+/* The transpose, as a mean: for each group the sum of its entries y [batch, heads, count, width] divided by (their
+ * number + extra); zeros for a group without entries -> [batch, heads, groups, width], stored as
+ * [batch, groups, heads, width] as attention's output is. */
+lh_tensor *lh_group_mean(lh_context *context, lh_tensor *y, const lh_grouping *grouping, double extra);
+/* sum [heads, groups, width] += the entries of each group over all lanes of the batch, total [heads, groups] += how
+ * many there are. Both contiguous, changed in place; nothing is recorded. */
+void lh_group_totals(lh_context *context, lh_tensor *y, const lh_grouping *grouping, lh_tensor *sum,
+                     lh_tensor *total);
+/* A step of online k-means with the totals of a batch: formula and cases at lh_centroids_args. sum, mean, centroid
+ * [heads, clusters, width], total, count [heads, clusters]; mean, count and centroid change in place. */
+void lh_centroid_step(lh_context *context, lh_tensor *sum, lh_tensor *total, lh_tensor *mean, lh_tensor *count,
+                      lh_tensor *centroid, double decay, lh_centroid_start start);
+/* For the last `queries` entries of each lane: the last `window` members of the entry's own group up to itself ->
+ * i32 [batch, heads, queries, window], rising, -1 in front; *first, i32 [batch, heads, queries], counts the -1s. */
+lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t queries, int64_t window,
+                           lh_tensor **first);
+/* For the last `queries` rows t of each lane of x [batch, length, columns]: 1 if x[t, c] is among the k largest of
+ * x[0 .. t, c] (of equal ones the earlier stand first), else 0 -> i32 [batch, queries, columns]. */
+lh_tensor *lh_top_so_far(lh_context *context, lh_tensor *x, int64_t queries, int64_t k);
+/* For each triple (lane, row t, column c), host [count, 3]: where the k largest of x[0 .. t, c] stand -> i32
+ * [count, k], rising, -1 in front; *first, i32 [count], counts the -1s. */
+lh_tensor *lh_top_so_far_lists(lh_context *context, lh_tensor *x, int64_t count, const int32_t *triples, int64_t k,
+                               lh_tensor **first);
 
 /* ---- position tables on the host (ops/position.c)
  * -------------------------------------------------------------------- */

@@ -25,10 +25,10 @@ typedef struct lh_optimizer_options {
 
     double rate_scale[LH_GROUP_COUNT];   /* times the learning rate */
     double weight_decay[LH_GROUP_COUNT]; /* of parameters whose `decay` is set; times the rate (decoupled) */
-    bool decay_apart;                    /* weight decay is not multiplied by the rate: p -= decay p in every update */
-    double clip;                         /* greatest norm of the gradient; 0: no clipping */
-    bool clip_always;                    /* a shorter gradient is lengthened to that norm, too */
-    bool clip_joint;                     /* one norm over all groups, else one for each */
+    bool decay_apart; /* weight decay is not multiplied by the rate: p -= decay p in every update */
+    double clip;      /* greatest norm of the gradient; 0: no clipping */
+    bool clip_always; /* a shorter gradient is lengthened to that norm, too */
+    bool clip_joint;  /* one norm over all groups, else one for each */
 } lh_optimizer_options;
 
 /* AdamW as most papers use it, no decay, no clipping. */

@@ -150,13 +150,19 @@ static int64_t budget(const lh_train_config *c, int64_t step_tokens)
     return limit;
 }
 
+static const char *note_of(const lh_model *model)
+{
+    return model->memory_kind->note ? model->memory_kind->note(&model->shape) : NULL;
+}
+
 static void describe(run *r, lh_error *error)
 {
     const lh_model *model = r->training->model;
+    const char *note = note_of(model);
     (void)lh_journal_note(
-        &r->journal, error, "%s: %lld parameters, memory %s, %lld tokens of text, %lld per step, %d threads",
+        &r->journal, error, "%s: %lld parameters, memory %s%s%s, %lld tokens of text, %lld per step, %d threads",
         r->training->iteration > 0 ? "goes on" : "begins", (long long)lh_parameters_elements(&model->parameters),
-        model->memory_kind->name, (long long)r->corpus->train->tokens,
+        model->memory_kind->name, note ? ", " : "", note ? note : "", (long long)r->corpus->train->tokens,
         (long long)lh_training_step_tokens(r->training), r->training->context->exec.threads);
     if (!r->corpus->validation) {
         (void)lh_journal_note(&r->journal, error, "the data set has no split '%s': nothing is evaluated",
@@ -440,6 +446,7 @@ static void fill_report(run *r)
         report->tokens = t->tokens;
         report->seconds = t->seconds;
         report->parameters = lh_parameters_elements(&t->model->parameters);
+        report->note = note_of(t->model);
         report->loss = t->marks.loss;
         report->validation = t->marks.validation;
         report->best = t->marks.best;

@@ -49,6 +49,7 @@ typedef struct lh_run_report {
     double best;       /* lowest validation value, and the step of its checkpoint; -1: none */
     int64_t best_step;
     bool resumed, finished, interrupted;
+    const char *note; /* what the memory kind wants said beside figures, or NULL; lives for ever */
 } lh_run_report;
 
 /* Begins the run of a resolved recipe, or goes on with the one in the folder, whose recipe must then be the same

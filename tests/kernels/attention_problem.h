@@ -251,12 +251,49 @@ static inline void draw_layout(problem *p, lh_attention_source *source)
     }
 }
 
+/* A table [heads, rel_len, width] with its strides; returns its gradient, or NULL if none is wanted. */
+static inline void *draw_table(problem *p, const char *name, int64_t rel_len, int64_t width, bool exotic,
+                               const void **table, int64_t *head, int64_t *row)
+{
+    int64_t heads = p->args.heads;
+    *row = width + (chance(p, 0.3) ? 3 : 0);
+    *head = *row * rel_len;
+    if (chance(p, 0.3)) { /* [rel_len, heads, width] */
+        *head = width;
+        *row = heads * width;
+    }
+    if (exotic && chance(p, 0.1)) {
+        *head = 0;
+    }
+    int64_t n = rel_len > 0 ? (heads - 1) * *head + (rel_len - 1) * *row + width : 0;
+    void *gradient = NULL;
+    char text[24];
+    int copies = chance(p, 0.8) ? 2 : 1;
+    for (int copy = 0; copy < copies; copy++) {
+        snprintf(text, sizeof text, "%s%s", copy ? "d_" : "", name);
+        int index = add_array(p, text, n, copy);
+        for (int64_t h = 0; h < heads; h++) {
+            for (int64_t t = 0; t < rel_len; t++) {
+                for (int64_t c = 0; c < width; c++) {
+                    p->arrays[index].f64[h * *head + t * *row + c] = normal(p);
+                }
+            }
+        }
+        if (copy) {
+            gradient = p->arrays[index].f64;
+        } else {
+            *table = p->arrays[index].f64;
+        }
+    }
+    return gradient;
+}
+
 static inline void draw_biases(problem *p, lh_attention_source *source, bool exotic)
 {
     const lh_attention_args *args = &p->args;
     int64_t heads = args->heads, width = args->qk_width, longest = source->k_len + args->q_len;
-    bool rel = chance(p, 0.4), bias = chance(p, 0.4);
-    if (rel || bias) {
+    bool rel = chance(p, 0.4), rel_v = chance(p, rel ? 0.5 : 0.15), bias = chance(p, 0.4);
+    if (rel || rel_v || bias) {
         source->rel_len = exotic && chance(p, 0.05) ? 0 : draw(p, 1, chance(p, 0.6) ? longest + 3 : 4);
         source->rel_step = exotic && chance(p, 0.3) ? draw(p, -2, 4) : 1;
         source->rel_offset = source->offset + draw(p, -2, 2);
@@ -265,35 +302,17 @@ static inline void draw_biases(problem *p, lh_attention_source *source, bool exo
         source->bias_scaled = chance(p, 0.5);
     }
     if (rel) {
-        source->rel_k_row = width + (chance(p, 0.3) ? 3 : 0);
-        source->rel_k_head = source->rel_k_row * source->rel_len;
-        if (chance(p, 0.3)) { /* [rel_len, heads, width] */
-            source->rel_k_head = width;
-            source->rel_k_row = heads * width;
-        }
-        if (exotic && chance(p, 0.1)) {
-            source->rel_k_head = 0;
-        }
-        int64_t n = source->rel_len > 0
-                        ? (heads - 1) * source->rel_k_head + (source->rel_len - 1) * source->rel_k_row + width
-                        : 0;
-        bool wanted = chance(p, 0.8);
-        for (int copy = 0; copy < 1 + wanted; copy++) {
-            int index = add_array(p, copy ? "d_rel_k" : "rel_k", n, copy);
-            for (int64_t h = 0; h < heads; h++) {
-                for (int64_t t = 0; t < source->rel_len; t++) {
-                    for (int64_t c = 0; c < width; c++) {
-                        p->arrays[index].f64[h * source->rel_k_head + t * source->rel_k_row + c] = normal(p);
-                    }
-                }
-            }
-            *(copy ? &source->d_rel_k : (void **)(uintptr_t)&source->rel_k) = p->arrays[index].f64;
-        }
+        source->d_rel_k = draw_table(p, "rel_k", source->rel_len, width, exotic, &source->rel_k,
+                                     &source->rel_k_head, &source->rel_k_row);
         if (chance(p, 0.7)) {
             source->position_bias = add_plain(p, "position_bias", heads * width, 1, false);
             source->d_position_bias =
                 chance(p, 0.8) ? add_plain(p, "d_position_bias", heads * width, 1, true) : NULL;
         }
+    }
+    if (rel_v) {
+        source->d_rel_v = draw_table(p, "rel_v", source->rel_len, args->v_width, exotic, &source->rel_v,
+                                     &source->rel_v_head, &source->rel_v_row);
     }
     if (bias) {
         source->distance_bias = add_plain(p, "distance_bias", heads * source->rel_len, 1, false);
@@ -350,6 +369,7 @@ static inline void bind_f32(problem *p)
         s->content_bias = twin(p, s->content_bias);
         s->position_bias = twin(p, s->position_bias);
         s->rel_k = twin(p, s->rel_k);
+        s->rel_v = twin(p, s->rel_v);
         s->distance_bias = twin(p, s->distance_bias);
         s->key_bias = twin(p, s->key_bias);
         s->d_k.data = twin(p, s->d_k.data);
@@ -357,6 +377,7 @@ static inline void bind_f32(problem *p)
         s->d_content_bias = twin(p, s->d_content_bias);
         s->d_position_bias = twin(p, s->d_position_bias);
         s->d_rel_k = twin(p, s->d_rel_k);
+        s->d_rel_v = twin(p, s->d_rel_v);
         s->d_distance_bias = twin(p, s->d_distance_bias);
         s->d_key_bias = twin(p, s->d_key_bias);
     }

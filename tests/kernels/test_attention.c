@@ -55,14 +55,23 @@ static int meetings(const lh_attention_args *args, const lh_attention_source *s,
     return count;
 }
 
+/* The row of the relative tables for query i and key j, or -1. */
+static int64_t rel_row(const lh_attention_source *s, int64_t i, int64_t j)
+{
+    int64_t t = i - s->rel_step * j + s->rel_offset - s->rel_first;
+    if (s->rel_len <= 0 || (!s->rel_clamp && (t < 0 || t >= s->rel_len))) {
+        return -1;
+    }
+    return t < 0 ? 0 : t >= s->rel_len ? s->rel_len - 1 : t;
+}
+
 static double naive_logit(const lh_attention_args *args, const lh_attention_source *s, int64_t b, int64_t h,
                           int64_t i, int64_t j)
 {
     int64_t kv = h / (args->heads / args->kv_heads), width = args->qk_width;
     const double *u = s->content_bias, *w = s->position_bias, *rel_k = s->rel_k, *bias = s->distance_bias;
-    int64_t t = i - s->rel_step * j + s->rel_offset - s->rel_first;
-    bool has_rel = s->rel_len > 0 && (s->rel_clamp || (t >= 0 && t < s->rel_len));
-    t = t < 0 ? 0 : t >= s->rel_len ? s->rel_len - 1 : t;
+    int64_t t = rel_row(s, i, j);
+    bool has_rel = t >= 0;
     double sum = 0, scale = args->scale * (args->head_scale ? ((const double *)args->head_scale)[h] : 1);
     for (int64_t c = 0; c < width; c++) {
         sum += (at(&args->q, b, h, i, c) + (u ? u[h * width + c] : 0)) * at(&s->k, b, kv, j, c);
@@ -107,9 +116,14 @@ static int naive_row(const lh_attention_args *args, int64_t b, int64_t h, int64_
             bool keep = lh_attention_keep(row, entries[e].key, lh_dropout_threshold(args->dropout));
             p = keep ? p / (1 - args->dropout) : 0;
         }
+        const lh_attention_source *source = &args->source[entries[e].source];
+        const double *rel_v = source->rel_v;
+        int64_t t = rel_row(source, i, entries[e].key);
         for (int64_t c = 0; c < args->v_width; c++) {
-            out[c] += p * at(&args->source[entries[e].source].v, b, h / (args->heads / args->kv_heads),
-                             entries[e].key, c);
+            out[c] += p * at(&source->v, b, h / (args->heads / args->kv_heads), entries[e].key, c);
+            if (rel_v && t >= 0) {
+                out[c] += p * rel_v[h * source->rel_v_head + t * source->rel_v_row + c];
+            }
         }
     }
     return count;
@@ -277,6 +291,8 @@ static void test_gradients(void **state)
             check_plain(p, seed, "d_key_bias", s->key_bias, s->d_key_bias, s->k_len > 0 ? key_biases : 0);
             check_plain(p, seed, "d_rel_k", s->rel_k, s->d_rel_k,
                         s->rel_len > 0 ? (args->heads - 1) * s->rel_k_head + (s->rel_len - 1) * s->rel_k_row : 0);
+            check_plain(p, seed, "d_rel_v", s->rel_v, s->d_rel_v,
+                        s->rel_len > 0 ? (args->heads - 1) * s->rel_v_head + (s->rel_len - 1) * s->rel_v_row : 0);
         }
         problem_free(p);
     }

@@ -122,8 +122,8 @@ static void code_means_match(void **state)
         bool in_place = flip();
         problem p = problem_start(LH_KERNEL_CODE_MEANS, &args, sizeof args, "code means");
         draw_codes(operand_add(&p, IN_INT, offsetof(lh_code_means_args, code), rows), rows, args.codes, flip());
-        double *count = operand_add(&p, in_place ? INOUT_INT : IN_INT, offsetof(lh_code_means_args, count),
-                                    lanes * args.codes);
+        double *count =
+            operand_add(&p, in_place ? INOUT_INT : IN_INT, offsetof(lh_code_means_args, count), lanes * args.codes);
         for (int64_t i = 0; i < lanes * args.codes; i++) {
             count[i] = (double)(flip() ? 0 : pick(1, 1000));
         }

@@ -5,7 +5,8 @@
  * FOLDER/tokens.i32 holds [steps, lanes, N segment + 1] ids; a step is N segments in one graph (1 if not given).
  * Writes FOLDER/init.safetensors (the parameters) and FOLDER/result.safetensors: with fixed weights, loss and
  * auxiliary of each of the first 4 steps, hidden states and all gradients of the fourth, and what the memory
- * carries behind it; then, from the start, the losses of an AdamW run over all steps. */
+ * carries behind it; then, from the start, the losses of an AdamW run over all steps, and what
+ * was learned without gradients by its end (final.NAME). */
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
@@ -86,6 +87,18 @@ static void clear_grads(run *r)
         lh_tensor *g = r->model->parameters.items[i].tensor->grad; /* none for constants */
         if (g) {
             memset(lh_tensor_data(g), 0, (size_t)lh_tensor_count(g) * sizeof(float));
+        }
+    }
+}
+
+/* What the segments with fixed weights gathered for `learn` is not to be learned from. */
+static void clear_statistics(run *r)
+{
+    lh_memory *memory = r->stream->memory;
+    for (int i = 0; i < memory->state_count; i++) {
+        lh_tensor *x = memory->state[i].stored;
+        if (memory->state[i].class == LH_STATE_STATISTIC) {
+            memset(lh_tensor_data(x), 0, (size_t)lh_tensor_count(x) * lh_dtype_size(x->dtype));
         }
     }
 }
@@ -186,8 +199,12 @@ int main(int argc, char **argv)
         size_t bytes = (size_t)lh_tensor_count(p) * sizeof(float);
         char *name = malloc(128);
         void *copy = calloc(1, bytes);
-        (void)snprintf(name, 128, "grad.%s", r.model->parameters.items[i].name);
-        if (p->grad) {
+        bool learned = r.model->parameters.items[i].group == LH_GROUP_STATISTICS;
+        (void)snprintf(name, 128, "%s.%s", learned ? "final" : "grad", r.model->parameters.items[i].name);
+        if (learned) { /* its last value */
+            free(copy);
+            copy = lh_tensor_data(p);
+        } else if (p->grad) {
             memcpy(copy, lh_tensor_data(p->grad), bytes);
         }
         out[i] = (lh_safetensors_tensor){.name = name, .dtype = LH_SAFETENSORS_F32, .ndim = p->ndim, .data = copy};
@@ -196,11 +213,19 @@ int main(int argc, char **argv)
         v[i] = calloc(1, bytes);
     }
     clear_grads(&r);
+    clear_statistics(&r);
     check(lh_stream_reset(r.stream, r.context, -1, &error), &error);
     for (int64_t s = 0; s < r.steps; s++) {
         step(&r, s, &losses[s], &auxiliary[s], NULL);
+        if (r.model->memory_kind->learn) {
+            r.model->memory_kind->learn(&r.stream->memory, 1, r.context);
+            check(lh_context_status(r.context, &error), &error);
+        }
         for (int i = 0; i < n; i++) {
             lh_tensor *p = r.model->parameters.items[i].tensor;
+            if (!p->grad) {
+                continue;
+            }
             lh_adamw_args args = {.n = lh_tensor_count(p),
                                   .step = s + 1,
                                   .lr = 1e-3,

@@ -350,6 +350,26 @@ static void op_retrieve(driver *d)
     keep(d, 0, lh_attention(c, q, 1, &source, &options, NULL));
 }
 
+static void op_argmax(driver *d)
+{
+    keep(d, 0, lh_argmax(d->context, input(d, 0), (int)integer(d, "dim", 0)));
+}
+
+/* Rows picked and averaged by the second input. */
+static void op_group_gather(driver *d)
+{
+    lh_grouping grouping;
+    lh_group(d->context, input(d, 1), input(d, 0)->shape[2], NULL, false, &grouping);
+    keep(d, 0, lh_group_gather(d->context, input(d, 0), &grouping));
+}
+
+static void op_group_mean(driver *d)
+{
+    lh_grouping grouping;
+    lh_group(d->context, input(d, 1), integer(d, "groups", 1), NULL, false, &grouping);
+    keep(d, 0, lh_group_mean(d->context, input(d, 0), &grouping, number(d, "extra", 0)));
+}
+
 static void op_sinusoids(driver *d)
 {
     keep(d, 0,
@@ -394,6 +414,7 @@ static lh_key_source source_of(const driver *d, const json_t *json)
                   {"content_bias", &source.content_bias},
                   {"position_bias", &source.position_bias},
                   {"rel_k", &source.rel_k},
+                  {"rel_v", &source.rel_v},
                   {"distance_bias", &source.distance_bias},
                   {"key_bias", &source.key_bias},
                   {"gather", &source.gather},
@@ -546,6 +567,9 @@ static const struct {
     {"pool1d", op_pool1d},
     {"top_k", op_top_k},
     {"retrieve", op_retrieve},
+    {"argmax", op_argmax},
+    {"group_gather", op_group_gather},
+    {"group_mean", op_group_mean},
     {"sinusoids", op_sinusoids},
     {"t5_bias", op_t5_bias},
     {"alibi", op_alibi},

@@ -2,10 +2,10 @@
  *
  *   driver_vq FOLDER LANES UNROLL SECTION.KEY=VALUE ...
  *
- * FOLDER/tokens.i32 holds [updates, unroll, lanes, segment + 1] ids. An update is `unroll` segments in one graph, the
- * moving averages of the codebooks, and a step of AdamW. Writes FOLDER/init.safetensors (the parameters) and
- * FOLDER/result.safetensors: the losses of all updates, hidden states and gradients of the second one, and in the end
- * parameters and state. */
+ * FOLDER/tokens.i32 holds [updates, unroll, lanes, segment + 1] ids. An update is `unroll` segments in one graph,
+ * the moving averages of the codebooks, and a step of AdamW. Writes FOLDER/init.safetensors (the parameters) and
+ * FOLDER/result.safetensors: the losses of all updates, hidden states and gradients of the second one, and in the
+ * end parameters and state. */
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "model/model.h"

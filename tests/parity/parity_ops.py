@@ -322,6 +322,16 @@ for maximum, function in ((True, F.max_pool1d), (False, F.avg_pool1d)):
              lambda x, f=function, k=kernel, s=stride: {"y": f(x.transpose(1, 2), k, s).transpose(1, 2)})
 Case("top k", {"x": randn(9, 200)}, [call("top_k", ["x"], k=17)],
      lambda x: {"y": x.topk(17).indices.sort().values.float()})
+Case("argmax", {"x": randn(3, 11, 70)}, [call("argmax", ["x"], dim=1)],
+     lambda x: {"y": x.argmax(1).float()})
+PICKED = torch.randint(0, 31, (2, 3, 50), generator=generator)
+Case("group gather", {"x": randn(2, 3, 31, 40), "index": whole(PICKED)}, [call("group_gather", ["x", "index"])],
+     lambda x, index: {"y": x.gather(2, PICKED[..., None].expand(-1, -1, -1, 40))})
+MEMBERS = torch.zeros(2, 3, 31, 1).scatter_add_(2, PICKED[..., None], torch.ones(2, 3, 50, 1))
+Case("group mean", {"x": randn(2, 3, 50, 40), "index": whole(PICKED)},
+     [call("group_mean", ["x", "index"], groups=31, extra=0.01)],
+     lambda x, index: {"y": torch.zeros(2, 3, 31, 40).scatter_add(2, PICKED[..., None].expand(-1, -1, -1, 40), x) /
+                       (MEMBERS + 0.01)})
 
 # ---- vector quantisation ---------------------------------------------------------------------------------------------
 
@@ -361,9 +371,16 @@ Case("code sums",
 # ---- attention -------------------------------------------------------------------------------------------------------
 
 
+def table_rows(n, m, length, rel_first=0, rel_step=1, rel_offset=0, rel_clamp=False, **unused):
+    """The row of a relative table for each query and key [n, m], and whether it has one."""
+    i, j = torch.arange(n)[:, None], torch.arange(m)[None]
+    t = i - rel_step * j + rel_offset - rel_first
+    return t.clamp(0, length - 1), ((t >= 0) & (t < length)) | rel_clamp
+
+
 def logits_of(q, scale, head_scale, k, offset=0, min_distance=None, max_distance=None, low=None, high=None,
-              content_bias=None, position_bias=None, rel_k=None, distance_bias=None, key_bias=None, rel_first=0,
-              rel_step=1, rel_offset=0, rel_clamp=False, bias_scaled=False, times=None, **unused):
+              content_bias=None, position_bias=None, rel_k=None, distance_bias=None, key_bias=None,
+              bias_scaled=False, times=None, **source):
     """All logits [batch, heads, queries, keys] of one source; -infinity where a key is not seen."""
     heads, n, m = q.shape[1], q.shape[2], k.shape[2]
     k = k.repeat_interleave(heads // k.shape[1], 1)
@@ -371,10 +388,7 @@ def logits_of(q, scale, head_scale, k, offset=0, min_distance=None, max_distance
     scores = ((q if content_bias is None else q + content_bias[:, None]) @ k.transpose(2, 3))
     added = 0
     if rel_k is not None or distance_bias is not None:
-        length = rel_k.shape[1] if rel_k is not None else distance_bias.shape[1]
-        t = i - rel_step * j + rel_offset - rel_first
-        inside = ((t >= 0) & (t < length)) | rel_clamp
-        t = t.clamp(0, length - 1)
+        t, inside = table_rows(n, m, rel_k.shape[1] if rel_k is not None else distance_bias.shape[1], **source)
         if rel_k is not None:
             by_distance = q if position_bias is None else q + position_bias[:, None]
             relative = torch.einsum("bhnd,hnmd->bhnm", by_distance, rel_k[:, t])
@@ -413,6 +427,9 @@ def dense_attention(q, sources, scale=None, head_scale=None, null_logit=None, ma
     for source, size in zip(sources, sizes):
         part = probability[..., at:at + size]
         out = out + part @ source["v"].repeat_interleave(heads // source["v"].shape[1], 1)
+        if "rel_v" in source:
+            t, inside = table_rows(part.shape[2], size, source["rel_v"].shape[1], **source)
+            out = out + torch.einsum("bhnm,hnmd->bhnd", part * inside, source["rel_v"][:, t])
         mass.append(part.sum((1, 2)))
         at += size
     results = {"y": out}
@@ -512,6 +529,10 @@ attention_case("relative keys, clamped", heads_of(B, H, N, D),
 attention_case("relative keys, compressed steps", heads_of(B, H, N, D),
                [source(rel_k=randn(H, 300, D), rel_step=4, rel_offset=4 * M)])
 attention_case("relative keys, none outside", heads_of(B, H, N, D), [source(rel_k=randn(H, 9, D))])
+attention_case("relative keys and values, causal, clamped", heads_of(B, H, N, D),
+               [source(rel_k=randn(H, 41, D), rel_v=randn(H, 41, D), rel_first=-20, rel_clamp=True, **CAUSAL)])
+attention_case("relative values in intervals, none outside", heads_of(B, H, N, D),
+               [source(rel_v=randn(H, 12, D), rel_offset=M - N, low=whole(lanes), high=whole(lanes + 12))])
 attention_case("distance bias", heads_of(B, H, N, D),
                [source(distance_bias=randn(H, M), rel_offset=M - N, **CAUSAL)])
 attention_case("distance bias, clamped, scaled", heads_of(B, H, N, D),

@@ -32,6 +32,9 @@ static const char tiny_text[] = "[data]\npath = nowhere\nbatch = 2\n"
     "memory.kind=transformer-vq", "memory.codes=7", "memory.length=8", "model.positions=none", \
         "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
 #define TINY_VQ_DROPOUT "model.dropout=0.2", "memory.sinusoid_dropout=0.2", "memory.layer_dropout=0.3"
+#define TINY_ROUTING                                                                                               \
+    "memory.kind=routing", "model.positions=none", "memory.clusters=3", "memory.cluster_size=4", "memory.block=4", \
+        "memory.look_back=4", "memory.distance=5"
 #define TINY_DROPOUT                                                                                               \
     "model.dropout=0.2", "model.attention_dropout=0.1", "model.hidden_dropout=0.1", "model.embedding_dropout=0.1", \
         "model.position_dropout=0.1"

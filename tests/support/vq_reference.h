@@ -1,5 +1,5 @@
-/* Transformer-VQ written down plainly, for one text, in double precision: every query against every token before it,
- * no blocks, no counts, no caches. Reads the library's parameters; what gradients should be comes from central
+/* Transformer-VQ written down plainly, for one text, in double precision: every query against every token before
+ * it, no blocks, no counts, no caches. Reads the library's parameters; what gradients should be comes from central
  * differences of it. */
 #ifndef LH_TESTS_VQ_REFERENCE_H
 #define LH_TESTS_VQ_REFERENCE_H
@@ -70,7 +70,8 @@ static inline double ref_silu(double x)
 
 static inline void ref_code(const reference *r, int layer, int head, int s, double *code)
 {
-    int codes = (int)((const lh_vq_options *)r->model->memory_options)->codes, width = (int)r->model->config.key_width;
+    int codes = (int)((const lh_vq_options *)r->model->memory_options)->codes,
+        width = (int)r->model->config.key_width;
     const double *sum = ref_parameter(r, layer, "memory.codebook.sum") + (head * codes + s) * width;
     double count = ref_parameter(r, layer, "memory.codebook.count")[head * codes + s];
     for (int i = 0; i < width; i++) {
@@ -80,7 +81,8 @@ static inline void ref_code(const reference *r, int layer, int head, int s, doub
 
 static inline int ref_nearest(const reference *r, int layer, int head, const double *k)
 {
-    int codes = (int)((const lh_vq_options *)r->model->memory_options)->codes, width = (int)r->model->config.key_width;
+    int codes = (int)((const lh_vq_options *)r->model->memory_options)->codes,
+        width = (int)r->model->config.key_width;
     double least = INFINITY, code[REF_WIDE];
     int nearest = 0;
     for (int s = 0; s < codes; s++) {
@@ -219,7 +221,8 @@ static inline void ref_mlp(const reference *r, int layer, double *x)
     const lh_model_config *c = &r->model->config;
     int d = (int)c->width, hidden = (int)c->hidden;
     double z[REF_WIDE], h[REF_HEADS * REF_WIDE], y[REF_WIDE];
-    ref_norm(x, d, ref_parameter(r, layer, "hidden_norm.weight"), ref_parameter(r, layer, "hidden_norm.bias"), 1, z);
+    ref_norm(x, d, ref_parameter(r, layer, "hidden_norm.weight"), ref_parameter(r, layer, "hidden_norm.bias"), 1,
+             z);
     ref_product(ref_parameter(r, layer, "hidden.up.weight"), hidden, d, z, h);
     for (int i = 0; i < hidden; i++) {
         h[i] = h[i] > 0 ? h[i] * h[i] : 0;
@@ -236,8 +239,10 @@ static inline void ref_run(reference *r, const int32_t *tokens, double *logits)
     const lh_model_config *c = &r->model->config;
     static double x[REF_TOTAL][REF_WIDE];
     int d = (int)c->width, vocab = (int)c->vocab;
-    const double *embedding = ref_parameter(r, -1, "embedding.weight"), *output = ref_parameter(r, -1, "output.weight");
-    const double *bias = ref_parameter(r, -1, "output.bias"), *scale = ref_parameter(r, -1, "memory.position_scale");
+    const double *embedding = ref_parameter(r, -1, "embedding.weight"),
+                 *output = ref_parameter(r, -1, "output.weight");
+    const double *bias = ref_parameter(r, -1, "output.bias"),
+                 *scale = ref_parameter(r, -1, "memory.position_scale");
     double base = ((const lh_vq_options *)r->model->memory_options)->position_base;
     r->commitment = 0;
     for (int t = 0; t < r->total; t++) {
@@ -255,7 +260,8 @@ static inline void ref_run(reference *r, const int32_t *tokens, double *logits)
     for (int t = 0; t < r->total; t++) {
         double h[REF_WIDE];
         if (c->final_norm) {
-            ref_norm(x[t], d, ref_parameter(r, -1, "final_norm.weight"), ref_parameter(r, -1, "final_norm.bias"), 1, h);
+            ref_norm(x[t], d, ref_parameter(r, -1, "final_norm.weight"), ref_parameter(r, -1, "final_norm.bias"), 1,
+                     h);
         } else {
             memcpy(h, x[t], sizeof h);
         }

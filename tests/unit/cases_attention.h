@@ -30,6 +30,7 @@ enum {
     USE_REL_STEP = 131072,      /* rel_step 2 and an offset: compressed memories */
     USE_F16 = 262144,           /* the (constant) rows of a list are stored as f16 */
     USE_I8 = 524288,            /* or as i8 with a factor for each row */
+    USE_REL_VALUES = 1048576,   /* rel_v */
 };
 
 typedef struct attention_use {
@@ -135,6 +136,9 @@ static attention_use use_of(lh_context *c, lh_tensor *const *in, const gc_case *
             *optional[i] = in[result.next++];
         }
     }
+    if (use & USE_REL_VALUES) {
+        source->rel_v = in[result.next++];
+    }
     if (use & (USE_INTERVALS | USE_LANE_INTERVALS)) {
         source->low = intervals(c, in[0], in[1]->shape[2], false, (use & USE_LANE_INTERVALS) != 0);
         source->high = intervals(c, in[0], in[1]->shape[2], true, (use & USE_LANE_INTERVALS) != 0);
@@ -219,8 +223,8 @@ static lh_tensor *run_three_sources(lh_context *c, lh_tensor *const *in, const g
     return lh_attention(c, q, 3, sources, &options, second);
 }
 
-/* Transformer-VQ: codes shared by the lanes with mean values of each lane and log-counts, of which one is -infinity; a
- * cache and the present, whose relative keys end at a distance that some of them are beyond. */
+/* Transformer-VQ: codes shared by the lanes with mean values of each lane and log-counts, of which one is
+ * -infinity; a cache and the present, whose relative keys end at a distance that some of them are beyond. */
 static lh_tensor *run_codes_cache_present(lh_context *c, lh_tensor *const *in, const gc_case *gc,
                                           lh_tensor **second)
 {
@@ -362,6 +366,28 @@ CASE_UNUSED static const gc_case attention_cases[] = {
      .function = run_attention_case,
      .in = {QKV, GC_IN(2, 7, 3)},
      .n = {USE_REL | USE_REL_STEP | USE_CLAMP}},
+    {.name = "attention, relative keys and values, clamped",
+     .function = run_attention_case,
+     .in = {QKV, GC_IN(2, 5, 3), GC_IN(2, 5, 2)},
+     .n = {USE_REL | USE_REL_VALUES | USE_CLAMP | USE_LSE, 0, 0, 0, -2}},
+    {.name = "attention, relative values alone, outside none",
+     .function = run_attention_case,
+     .in = {QKV, GC_IN(2, 3, 2)},
+     .n = {USE_REL_VALUES, CAUSAL, -1}},
+    {.name = "attention, relative values and distance bias, steps",
+     .function = run_attention_case,
+     .in = {QKV, GC_IN(2, 7), GC_IN(2, 7, 2)},
+     .n = {USE_REL_VALUES | USE_DISTANCE | USE_REL_STEP | USE_CLAMP}},
+    {.name = "attention, relative values, gathered, grouped",
+     .function = run_attention_case,
+     .in = {GC_IN(1, 4, 3, 3), GC_IN(1, 2, 6, 3), GC_IN(1, 2, 6, 3), GC_IN(4, 4, 3)},
+     .n = {USE_REL_VALUES | USE_GATHER | USE_CLAMP}},
+    {.name = "attention, relative keys and values in intervals, dropout",
+     .function = run_attention_case,
+     .in = {QKV, GC_IN(2, 4, 3), GC_IN(2, 4, 2)},
+     .n = {USE_REL | USE_REL_VALUES | USE_INTERVALS | USE_CLAMP, 0, 0, 0, -1},
+     .r = {0.3},
+     .training = true},
     {.name = "attention, distance bias",
      .function = run_attention_case,
      .in = {QKV, GC_IN(2, 4)},

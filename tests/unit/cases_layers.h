@@ -203,6 +203,53 @@ static lh_tensor *run_top_k_case(lh_context *c, lh_tensor *const *in, const gc_c
     return lh_gather_rows(c, in[0], index);
 }
 
+/* Some rows several times, some never, some entries of no row. */
+static bool group_entries(lh_context *c, int64_t batch, int64_t heads, int64_t count, int64_t groups,
+                          lh_grouping *grouping)
+{
+    int32_t index[64];
+    for (int64_t at = 0; at < batch * heads * count; at++) {
+        index[at] = at % 7 == 5 ? -1 : (int32_t)((at * at + at / 3) % groups);
+    }
+    lh_tensor *entries = lh_from_host(c, LH_I32, 3, (int64_t[]){batch, heads, count}, index);
+    return lh_group(c, entries, groups, NULL, true, grouping);
+}
+
+/* n: entries */
+static lh_tensor *run_group_gather_case(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    lh_grouping grouping;
+    (void)second;
+    group_entries(c, in[0]->shape[0], in[0]->shape[1], gc->n[0], in[0]->shape[2], &grouping);
+    return lh_group_gather(c, in[0], &grouping);
+}
+
+/* n: groups; r: extra */
+static lh_tensor *run_group_mean_case(lh_context *c, lh_tensor *const *in, const gc_case *gc, lh_tensor **second)
+{
+    lh_grouping grouping;
+    (void)second;
+    group_entries(c, in[0]->shape[0], in[0]->shape[1], in[0]->shape[2], gc->n[0], &grouping);
+    return lh_group_mean(c, in[0], &grouping, gc->r[0]);
+}
+
+/* Rows sorted by the largest of their scores, attention within each cluster (queries are the keys), and back. */
+static lh_tensor *run_clustered_attention(lh_context *c, lh_tensor *const *in, const gc_case *gc,
+                                          lh_tensor **second)
+{
+    lh_grouping clusters, rows;
+    (void)gc;
+    (void)second;
+    lh_group(c, lh_argmax(c, in[2], 2), in[2]->shape[2], NULL, true, &clusters);
+    lh_group(c, clusters.order, in[0]->shape[2], NULL, false, &rows);
+    lh_tensor *x = lh_group_gather(c, in[0], &rows);
+    lh_key_source source = lh_key_source_causal(x, lh_group_gather(c, in[1], &rows), in[0]->shape[2]);
+    source.low = clusters.low;
+    source.high = clusters.high;
+    lh_attention_options options = {.scale = 1.0};
+    return lh_group_mean(c, lh_attention(c, x, 1, &source, &options, NULL), &rows, 0.01);
+}
+
 static const int32_t loss_targets[] = {3, -100, 0, 6, 6};
 
 /* n: with a bias, with weights, how the loss is used (0 plain, 1 scaled); r: scale, z_loss */
@@ -358,10 +405,7 @@ CASE_UNUSED static const gc_case layer_cases[] = {
      .function = run_quantise_distance,
      .in = {GC_IN(2, 2, 0, 3), GC_FIXED(2, 4, 3)},
      .n = {1}},
-    {.name = "code means",
-     .function = run_code_means_case,
-     .in = {GC_IN(2, 2, 4, 3), GC_IN(2, 2, 6, 3)},
-     .n = {3}},
+    {.name = "code means", .function = run_code_means_case, .in = {GC_IN(2, 2, 4, 3), GC_IN(2, 2, 6, 3)}, .n = {3}},
     {.name = "code means, two blocks",
      .function = run_code_means_case,
      .in = {GC_IN(2, 1, 3, 2), GC_IN(2, 1, 7, 2)},
@@ -445,6 +489,15 @@ CASE_UNUSED static const gc_case layer_cases[] = {
     {.name = "pool1d mean, side by side", .function = run_pool1d_case, .in = {GC_IN(2, 6, 2)}, .n = {3, 3, 0}},
     {.name = "pool1d maximum, gaps", .function = run_pool1d_case, .in = {GC_IN(2, 7, 2)}, .n = {2, 3, 1}},
     {.name = "pool1d, too short", .function = run_pool1d_case, .in = {GC_IN(2, 2, 3)}, .n = {3, 1, 1}},
+    {.name = "group gather", .function = run_group_gather_case, .in = {GC_IN(2, 2, 4, 3)}, .n = {7}},
+    {.name = "group gather, no entries", .function = run_group_gather_case, .in = {GC_IN(2, 2, 4, 3)}},
+    {.name = "group gather, no lanes", .function = run_group_gather_case, .in = {GC_IN(0, 2, 4, 3)}, .n = {5}},
+    {.name = "group mean", .function = run_group_mean_case, .in = {GC_IN(2, 2, 7, 3)}, .n = {5}, .r = {0.01}},
+    {.name = "group mean, one group", .function = run_group_mean_case, .in = {GC_IN(1, 2, 6, 3)}, .n = {1}},
+    {.name = "group mean, no entries", .function = run_group_mean_case, .in = {GC_IN(1, 2, 0, 3)}, .n = {3}},
+    {.name = "attention in clusters",
+     .function = run_clustered_attention,
+     .in = {GC_IN(2, 2, 6, 4), GC_IN(2, 2, 6, 3), GC_FIXED(2, 2, 3, 6)}},
     {.name = "top k", .function = run_top_k_case, .in = {GC_IN(6, 3), GC_FIXED(2, 6)}, .n = {3, 1}},
     {.name = "linear cross-entropy",
      .function = run_linear_cross_entropy_case,

@@ -116,7 +116,7 @@ static int poison_odd_attention(const lh_attention_args *args)
         odd += POISON_ODD4(source, key_bias, gather, tile_row, tile_start);
         odd += POISON_ODD4(source, column_row, column, d_k.data, d_v.data);
         odd += POISON_ODD4(source, d_content_bias, d_position_bias, d_rel_k, d_distance_bias);
-        odd += POISON_ODD4(source, d_key_bias, k_scale, v_scale, d_key_bias);
+        odd += POISON_ODD4(source, d_key_bias, k_scale, v_scale, rel_v) + poison_odd(source->d_rel_v);
     }
     return odd;
 }
@@ -189,6 +189,25 @@ static int poison_foreign_pointers(int id, const void *arguments)
         const lh_ring_append_args *x = arguments;
         return POISON_ODD4(x, x.data, ring.rows.data, ring.scale, written) + poison_odd(x->written_after);
     }
+    case LH_KERNEL_ARGMAX: return POISON_ODD4((const lh_argmax_args *)arguments, x, index, x, index);
+    case LH_KERNEL_GROUP: {
+        const lh_group_args *x = arguments;
+        return POISON_ODD4(x, group, keep, start, order) + poison_odd(x->low) + poison_odd(x->high);
+    }
+    case LH_KERNEL_GROUP_GATHER:
+    case LH_KERNEL_GROUP_SUM: {
+        const lh_group_rows_args *x = arguments;
+        return POISON_ODD4(x, x.data, y, index, start) + poison_odd(x->order) + poison_odd(x->total);
+    }
+    case LH_KERNEL_CENTROIDS: {
+        const lh_centroids_args *x = arguments;
+        return POISON_ODD4(x, sum, total, mean, count) + poison_odd(x->centroid);
+    }
+    case LH_KERNEL_GROUP_LATEST:
+        return POISON_ODD4((const lh_group_latest_args *)arguments, group, index, first, group);
+    case LH_KERNEL_TOP_SO_FAR: return POISON_ODD4((const lh_top_so_far_args *)arguments, x, accepted, x, accepted);
+    case LH_KERNEL_TOP_SO_FAR_LISTS:
+        return POISON_ODD4((const lh_top_so_far_lists_args *)arguments, x, triple, index, first);
     case LH_KERNEL_TOP_K: return POISON_ODD4((const lh_top_k_args *)arguments, x, index, x, index);
     case LH_KERNEL_ATTENTION:
     case LH_KERNEL_ATTENTION_BACKWARD: return poison_odd_attention(arguments);

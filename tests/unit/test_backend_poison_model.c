@@ -78,6 +78,9 @@ static void training(void **state)
         {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
         {TINY_VQ, "memory.codebook_init=keys", "memory.restart_below=2", "memory.absolute_positions=true",
          "train.accumulate=2", NULL},
+        {TINY_ROUTING, "model.input_projection=linear", "train.accumulate=2", "data.layout=documents",
+         "data.reset_at_document=true", NULL},
+        {TINY_ROUTING, "memory.routing=full", "memory.strided_heads=1", "train.recompute=true", NULL},
     };
     const lh_backend *poisoned = poison_backend();
     assert_non_null(poisoned);
@@ -157,6 +160,8 @@ static void reading(void **state)
         {TINY_XL, NULL},
         {TINY_COMPRESSIVE, NULL},
         {TINY_VQ, "memory.absolute_positions=true", NULL},
+        {TINY_ROUTING, NULL},
+        {TINY_ROUTING, "memory.routing=prefix", NULL},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         int64_t n = 0, m = 0;

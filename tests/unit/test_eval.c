@@ -198,6 +198,51 @@ static const char *const memory_model[] = {
     "model.segment=8", "model.positions=relative", "model.init=sonnet", "memory.kind=compressive",
     "memory.length=8", "memory.compressed=4",      "memory.rate=2",     NULL};
 
+/* What a memory kind wants said stands beside the perplexities, and in the JSON. */
+static void notes_stand_beside_perplexities(void **state)
+{
+    (void)state;
+    static const char *const modes[] = {"memory.routing=causal", "memory.routing=full"};
+    for (int mode = 0; mode < 2; mode++) {
+        const char *arguments[] = {"model.layers=1",
+                                   "model.width=8",
+                                   "model.heads=2",
+                                   "model.segment=64",
+                                   "model.hidden=8",
+                                   "model.positions=none",
+                                   "memory.kind=routing",
+                                   "memory.clusters=2",
+                                   "memory.block=8",
+                                   "memory.look_back=8",
+                                   "memory.distance=3",
+                                   modes[mode],
+                                   NULL};
+        lh_error error = {0};
+        byte_model m = byte_model_create(arguments, LH_F32);
+        lh_eval_corpus *corpus = corpus_of(&m, one, 0, 0);
+        lh_eval_options o = options_of(LH_PROTOCOL_STREAM, 0, 0, 1, LH_FIRST_CHARGED);
+        lh_evaluation e = evaluate(&m, corpus, &o);
+        lh_eval_heading heading = {.model = "a model",
+                                   .step = -1,
+                                   .description = m.model,
+                                   .tokenizer = m.tokenizer,
+                                   .options = &o,
+                                   .corpus = corpus};
+        lh_string text = {0}, json = {0};
+        lh_eval_print_text(&text, &e, &heading);
+        tiny_check(lh_eval_print_json(&json, &e, &heading, &error), &error);
+        const char *note = mode ? "(routing full" : "(routing causal";
+        assert_non_null(strstr(strstr(text.data, "token perplexity"), note));
+        assert_non_null(strstr(strstr(text.data, "word perplexity"), note));
+        assert_non_null(strstr(json.data, mode ? "\"note\": \"routing full" : "\"note\": \"routing causal"));
+        lh_string_free(&text);
+        lh_string_free(&json);
+        lh_evaluation_free(&e);
+        lh_eval_corpus_free(corpus);
+        byte_model_free(&m);
+    }
+}
+
 /* 8. A stride of 1 is what brute force gives; a stride of W is disjoint windows. */
 static void slide_against_brute_force(void **state)
 {
@@ -629,6 +674,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uniform_model),
         cmocka_unit_test(protocols_agree_without_context),
+        cmocka_unit_test(notes_stand_beside_perplexities),
         cmocka_unit_test(slide_against_brute_force),
         cmocka_unit_test(overlap_against_brute_force),
         cmocka_unit_test(mean_of_chunks),

@@ -330,6 +330,48 @@ static void refusals(void **state)
 }
 
 /* From a directory, with other sizes of memory; what changes parameters, and what is damaged, is refused. */
+/* A model whose clusters are chosen with later tokens cannot write, and says what to do; in the other modes it can.
+ */
+static void full_routing_does_not_write(void **state)
+{
+    (void)state;
+    static const char *const modes[] = {"memory.routing=full", "memory.routing=prefix", "memory.routing=causal"};
+    static const char *const notes[] = {"routing full", "routing prefix", "routing causal"};
+    for (int mode = 0; mode < 3; mode++) {
+        const char *arguments[] = {"model.layers=1",
+                                   "model.width=8",
+                                   "model.heads=2",
+                                   "model.segment=16",
+                                   "model.hidden=8",
+                                   "model.positions=none",
+                                   "memory.kind=routing",
+                                   "memory.clusters=2",
+                                   "memory.block=4",
+                                   "memory.look_back=4",
+                                   "memory.distance=3",
+                                   modes[mode],
+                                   NULL};
+        lh_error error = {0};
+        byte_model m = byte_model_create(arguments, LH_F32);
+        lh_generator_options o = plain();
+        writer w = {0};
+        lh_string text = {0};
+        assert_non_null(strstr(m.model->memory_kind->note(&m.model->shape), notes[mode]));
+        tiny_check(lh_session_create(&w.session, m.model, 1, 1, &error), &error);
+        lh_status status = lh_generator_create(&w.generator, w.session, m.tokenizer, &o, &error);
+        assert_int_equal(status, mode == 0 ? LH_E_UNSUPPORTED : LH_OK);
+        if (mode == 0) {
+            assert_non_null(strstr(error.message, "set memory.routing to prefix"));
+        } else {
+            read_text(&w, "some text to begin with", 23);
+            assert_false(write_on(&w, 20, &text));
+        }
+        lh_string_free(&text);
+        writer_free(&w);
+        byte_model_free(&m);
+    }
+}
+
 static void models_from_disk(void **state)
 {
     (void)state;
@@ -386,9 +428,11 @@ static void models_from_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prompts_in_pieces), cmocka_unit_test(saved_and_restored), cmocka_unit_test(settled),
-        cmocka_unit_test(stop_texts),        cmocka_unit_test(whole_characters),   cmocka_unit_test(end_of_text),
-        cmocka_unit_test(refusals),          cmocka_unit_test(models_from_disk),
+        cmocka_unit_test(prompts_in_pieces), cmocka_unit_test(saved_and_restored),
+        cmocka_unit_test(settled),           cmocka_unit_test(stop_texts),
+        cmocka_unit_test(whole_characters),  cmocka_unit_test(end_of_text),
+        cmocka_unit_test(refusals),          cmocka_unit_test(full_routing_does_not_write),
+        cmocka_unit_test(models_from_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

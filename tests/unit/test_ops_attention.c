@@ -76,10 +76,12 @@ static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, d
     int64_t kv_heads = s->k->shape[1], m = s->k->shape[2], v_width = s->v->shape[3];
     double *vq = gc_read(c, q), *vk = stored_rows(c, s->k, s->k_scale), *vv = stored_rows(c, s->v, s->v_scale);
     double *u = maybe_read(c, s->content_bias), *p = maybe_read(c, s->position_bias);
-    double *rel = maybe_read(c, s->rel_k), *dist = maybe_read(c, s->distance_bias);
+    double *rel = maybe_read(c, s->rel_k), *rel_v = maybe_read(c, s->rel_v),
+           *dist = maybe_read(c, s->distance_bias);
     double *key = maybe_read(c, s->key_bias), *head_scale = maybe_read(c, use->options.head_scale);
     double *low = maybe_read(c, s->low), *high = maybe_read(c, s->high);
-    int64_t rel_len = s->rel_k ? s->rel_k->shape[1] : s->distance_bias ? s->distance_bias->shape[1] : 0;
+    const lh_tensor *table = s->rel_k ? s->rel_k : s->rel_v ? s->rel_v : s->distance_bias;
+    int64_t rel_len = table ? table->shape[1] : 0;
     for (int64_t lane = 0; lane < batch * heads; lane++) {
         int64_t b = lane / heads, h = lane % heads, kb = s->k->shape[0] == 1 ? 0 : b;
         int64_t kv = kb * kv_heads + h * kv_heads / heads;
@@ -125,6 +127,9 @@ static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, d
                 sum += weight;
                 for (int64_t x = 0; x < v_width; x++) {
                     row[x] += weight * vv[(vv_row * m + j) * v_width + x];
+                    if (rel_v && (inside || s->rel_clamp)) {
+                        row[x] += weight * rel_v[(h * rel_len + t) * v_width + x];
+                    }
                 }
             }
             for (int64_t x = 0; x < v_width; x++) {
@@ -133,7 +138,7 @@ static void dense(lh_context *c, const lh_tensor *q, const attention_use *use, d
             lse[lane * n + i] = log(sum);
         }
     }
-    double *all[] = {vq, vk, vv, u, p, rel, dist, key, head_scale, low, high};
+    double *all[] = {vq, vk, vv, u, p, rel, rel_v, dist, key, head_scale, low, high};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]);
     }

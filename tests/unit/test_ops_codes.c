@@ -2,7 +2,11 @@
  * four ways to the same means, and counts as biases. Finite differences are in test_ops_layers.c. */
 #include "gradcheck.h"
 
-#define SHAPE(...) (int64_t[]){__VA_ARGS__}
+#define SHAPE(...)  \
+    (int64_t[])     \
+    {               \
+        __VA_ARGS__ \
+    }
 
 /* A leaf that wants a gradient. */
 static lh_tensor *leaf_of(lh_tensor **kept, int ndim, const int64_t *shape, uint64_t stream)
@@ -18,8 +22,8 @@ static lh_tensor *leaf_of(lh_tensor **kept, int ndim, const int64_t *shape, uint
     return *kept;
 }
 
-/* The value is the code, bit for bit; the gradient is that of the value plus 2 (k - code) times that of the distance,
- * exactly; nothing reaches the codebook. Keys are a transposed view. */
+/* The value is the code, bit for bit; the gradient is that of the value plus 2 (k - code) times that of the
+ * distance, exactly; nothing reaches the codebook. Keys are a transposed view. */
 static void straight_through(void **state)
 {
     (void)state;
@@ -31,8 +35,7 @@ static void straight_through(void **state)
     lh_tensor *k = lh_transpose(c, keys, 1, 2);
     lh_tensor *y = lh_quantise(c, k, book, &codes, &distance);
     lh_tensor *w = gc_random_tensor(c, LH_F64, 4, y->shape, 3), *u = gc_random_tensor(c, LH_F64, 3, y->shape, 4);
-    lh_tensor *loss =
-        lh_add(c, lh_sum(c, lh_multiply(c, y, w)), lh_sum(c, lh_multiply(c, distance, u)));
+    lh_tensor *loss = lh_add(c, lh_sum(c, lh_multiply(c, y, w)), lh_sum(c, lh_multiply(c, distance, u)));
     double *value = gc_read(c, y), *code = gc_read(c, codes), *apart = gc_read(c, distance);
     double *vk = gc_read(c, k), *vw = gc_read(c, w), *vu = gc_read(c, u);
     lh_backward(c, loss, 1.0);
@@ -80,7 +83,8 @@ static void gradient_of_keys_in_attention(void **state)
     leaf_of(&keys, 4, SHAPE(1, 2, LENGTH, WIDTH), 1);
     leaf_of(&leaf, 4, SHAPE(1, 2, LENGTH, WIDTH), 2);
     lh_tensor *book = gc_random_tensor(c, LH_F64, 3, SHAPE(2, 3, WIDTH), 3);
-    lh_tensor *q = gc_random_tensor(c, LH_F64, 4, keys->shape, 4), *v = gc_random_tensor(c, LH_F64, 4, keys->shape, 5);
+    lh_tensor *q = gc_random_tensor(c, LH_F64, 4, keys->shape, 4),
+              *v = gc_random_tensor(c, LH_F64, 4, keys->shape, 5);
     lh_tensor *w = gc_random_tensor(c, LH_F64, 4, keys->shape, 6);
     lh_tensor *quantised = lh_quantise(c, keys, book, NULL, NULL);
     lh_to_host(c, quantised, lh_tensor_data(leaf));
@@ -89,7 +93,8 @@ static void gradient_of_keys_in_attention(void **state)
     lh_backward(c, lh_add(c, a, b), 1.0);
     double size = 0;
     for (int64_t i = 0; i < lh_tensor_count(keys); i++) {
-        double through = ((double *)lh_tensor_data(keys->grad))[i], direct = ((double *)lh_tensor_data(leaf->grad))[i];
+        double through = ((double *)lh_tensor_data(keys->grad))[i],
+               direct = ((double *)lh_tensor_data(leaf->grad))[i];
         assert_true(fabs(through - direct) < 1e-14);
         size = fmax(size, fabs(direct));
     }

@@ -102,6 +102,26 @@ static void layers(void **state)
     gc_expect_failure(c, lh_gather_rows(c, T(4, 3, 1), ids_of(c, 2, 0)), LH_E_SHAPE, "gather_rows", "[4, 3, 1]",
                       NULL);
     gc_expect_failure(c, lh_gather_rows(c, T(4, 3), ids_of(c, 2, 7)), LH_E_ARGUMENT, "7", NULL);
+    lh_grouping g = {0};
+    gc_expect_failure(c, lh_argmax(c, T(2, 0), 1), LH_E_SHAPE, "argmax", "[2, 0]", NULL);
+    lh_tensor *entries = lh_reshape(c, ids_of(c, 2, 4), 3, (int64_t[]){1, 1, 2});
+    assert_false(lh_group(c, entries, 4, NULL, false, &g));
+    gc_expect_failure(c, NULL, LH_E_ARGUMENT, "group", "4", NULL);
+    entries = lh_reshape(c, ids_of(c, 2, 0), 3, (int64_t[]){1, 1, 2});
+    assert_false(lh_group(c, entries, 4, T(1, 2), false, &g));
+    gc_expect_failure(c, NULL, LH_E_SHAPE, "group", "[1, 1, 2]", NULL);
+    entries = lh_reshape(c, ids_of(c, 2, 0), 3, (int64_t[]){1, 1, 2});
+    assert_true(lh_group(c, entries, 4, NULL, false, &g));
+    gc_expect_failure(c, lh_group_gather(c, T(1, 1, 5, 3), &g), LH_E_SHAPE, "group_gather", "[1, 1, 5, 3]", NULL);
+    entries = lh_reshape(c, ids_of(c, 2, 0), 3, (int64_t[]){1, 1, 2});
+    assert_true(lh_group(c, entries, 4, NULL, false, &g));
+    gc_expect_failure(c, lh_group_mean(c, T(1, 1, 3, 3), &g, 0), LH_E_SHAPE, "group_mean", "[1, 1, 3, 3]", NULL);
+    lh_tensor *first = NULL;
+    gc_expect_failure(c, lh_group_latest(c, T(1, 1, 3), 1, 1, &first), LH_E_SHAPE, "group_latest", "[1, 1, 3]",
+                      NULL);
+    gc_expect_failure(c, lh_top_so_far(c, T(1, 3, 2), 4, 1), LH_E_SHAPE, "top_so_far", "[1, 3, 2]", NULL);
+    gc_expect_failure(c, lh_top_so_far_lists(c, T(1, 3, 2), 1, (int32_t[]){0, 3, 0}, 1, &first), LH_E_ARGUMENT,
+                      "top_so_far_lists", "3", NULL);
     static const double frequency[2] = {1, 1};
     lh_rope_options rope = {.rotated = 4, .frequency = frequency, .magnitude = 1};
     gc_expect_failure(c, lh_rope(c, T(1, 3, 2, 4), ids_of(c, 2, 0), &rope), LH_E_SHAPE, "[1, 3, 2, 4]", "[2]",
@@ -205,10 +225,10 @@ static void attention(void **state)
                       "attention", NULL);
     gc_expect_failure(c, attend(c, T(2, 2, 3, 4), lh_key_source_all(T(3, 2, 5, 4), T(3, 2, 5, 4))), LH_E_SHAPE,
                       "[3, 2, 5, 4]", NULL);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 12; i++) {
         lh_key_source s = lh_key_source_all(T(1, 2, 5, 4), T(1, 2, 5, 4));
         lh_tensor *q = T(1, 2, 3, 4);
-        wrong_field all[10] = {
+        wrong_field all[12] = {
             {&s.content_bias, "content bias", 2, {2, 5}, false},
             {&s.position_bias, "position bias", 2, {1, 4}, false},
             {&s.rel_k, "relative keys", 3, {2, 6, 5}, false},
@@ -219,6 +239,8 @@ static void attention(void **state)
             {&s.distance_bias, "distance bias", 1, {5}, false},
             {&s.gather, "gathered", 4, {1, 2, 4, 2}, true},
             {&s.tile_row, "blocks", 1, {3}, true},
+            {&s.rel_v, "relative values", 3, {2, 6, 5}, false},
+            {&s.rel_v, "relative values", 3, {1, 6, 4}, false},
         };
         *all[i].field = lh_new(c, all[i].whole_numbers ? LH_I32 : LH_F64, all[i].ndim, all[i].shape, true);
         s.layout = i == 8 ? LH_KEYS_GATHERED : i == 9 ? LH_KEYS_BLOCKS : LH_KEYS_DENSE;
@@ -329,6 +351,15 @@ static void errors_stick(void **state)
     lh_row_ring ring = {0};
     assert_null(lh_nearest(c, n, &ring, n, 1, 1, 0, -1, &sum));
     assert_null(lh_ring_append(c, &ring, n, n));
+    lh_grouping grouping = {0};
+    assert_null(lh_argmax(c, n, 0));
+    assert_false(lh_group(c, n, 1, n, true, &grouping));
+    assert_null(lh_group_gather(c, n, &grouping));
+    assert_null(lh_group_mean(c, n, &grouping, 0));
+    lh_group_totals(c, n, &grouping, n, n);
+    assert_null(lh_group_latest(c, n, 1, 1, &sum));
+    assert_null(lh_top_so_far(c, n, 1, 1));
+    assert_null(lh_top_so_far_lists(c, n, 0, NULL, 1, &sum));
     assert_null(lh_attention(c, n, 1, &source, &options, &lse));
     assert_null(lse);
     assert_null(lh_attention_merge(c, n, n, n, n, &lse));

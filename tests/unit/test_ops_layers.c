@@ -269,6 +269,45 @@ static void convolution_values(void **state)
     lh_context_free(c);
 }
 
+/* Groups, lists of the latest and lists of the best so far, on numbers that can be followed by hand. */
+static void group_values(lh_context *c)
+{
+    double x[12] = {3, 1, 2, 3, 0, 5, 1, 5, 2, 2, 2, 2};
+    lh_tensor *t = gc_tensor(c, 3, (int64_t[]){2, 2, 3}, x);
+    gc_expect(c, lh_argmax(c, t, 2), (double[]){0, 2, 1, 0}, 4, 0);
+    gc_expect(c, lh_argmax(c, t, 1), (double[]){0, 0, 1, 1, 0, 0}, 6, 0);
+    gc_expect(c, lh_argmax(c, t, 0), (double[]){0, 1, 0, 0, 1, 0}, 6, 0);
+    const int32_t index[5] = {1, 0, 1, -1, 1}, keep[5] = {1, 1, 0, 1, 1};
+    lh_tensor *entries = lh_from_host(c, LH_I32, 3, (int64_t[]){1, 1, 5}, index);
+    lh_tensor *kept = lh_from_host(c, LH_I32, 2, (int64_t[]){1, 5}, keep);
+    lh_grouping g;
+    assert_true(lh_group(c, entries, 3, NULL, true, &g));
+    gc_expect(c, g.start, (double[]){0, 1, 4, 4}, 4, 0);
+    gc_expect(c, g.order, (double[]){1, 0, 2, 4, -1}, 5, 0);
+    gc_expect(c, g.low, (double[]){0, 1, 1, 1, 0}, 5, 0);
+    gc_expect(c, g.high, (double[]){1, 4, 4, 4, 0}, 5, 0);
+    double y[5] = {1, 2, 3, 4, 6};
+    lh_tensor *rows = gc_tensor(c, 4, (int64_t[]){1, 1, 5, 1}, y);
+    gc_expect(c, lh_group_mean(c, rows, &g, 1.0), (double[]){1, 2.5, 0}, 3, 1e-15);
+    lh_tensor *sum = lh_new(c, LH_F64, 3, (int64_t[]){1, 3, 1}, true);
+    lh_tensor *total = lh_new(c, LH_F64, 2, (int64_t[]){1, 3}, true);
+    assert_true(lh_group(c, entries, 3, kept, false, &g));
+    lh_group_totals(c, rows, &g, sum, total);
+    lh_group_totals(c, rows, &g, sum, total);
+    gc_expect(c, sum, (double[]){4, 14, 0}, 3, 1e-15);
+    gc_expect(c, total, (double[]){2, 4, 0}, 3, 0);
+    lh_tensor *first;
+    gc_expect(c, lh_group_latest(c, entries, 3, 2, &first), (double[]){0, 2, -1, -1, 2, 4}, 6, 0);
+    gc_expect(c, first, (double[]){0, 2, 0}, 3, 0);
+    double scores[8] = {1, 9, 3, 8, 2, 7, 3, 6}; /* two columns */
+    lh_tensor *s = gc_tensor(c, 3, (int64_t[]){1, 4, 2}, scores);
+    gc_expect(c, lh_top_so_far(c, s, 4, 2), (double[]){1, 1, 1, 1, 1, 0, 1, 0}, 8, 0);
+    gc_expect(c, lh_top_so_far(c, s, 1, 1), (double[]){0, 0}, 2, 0); /* the earlier 3 stands before the later */
+    const int32_t triples[6] = {0, 3, 0, 0, 0, 1};
+    gc_expect(c, lh_top_so_far_lists(c, s, 2, triples, 2, &first), (double[]){1, 3, -1, 0}, 4, 0);
+    gc_expect(c, first, (double[]){0, 1}, 2, 0);
+}
+
 static void pooling_values(void **state)
 {
     (void)state;
@@ -291,6 +330,7 @@ static void pooling_values(void **state)
         gc_expect_shape(y, 3, (int64_t[]){2, 3, 2});
         gc_expect(c, y, want, 12, 1e-15);
     }
+    group_values(c);
     double rows[14] = {1, 5, 5, 2, 5, 0, 5, 9, -1, 9, 3, 3, 3, NAN};
     lh_tensor *r = gc_tensor(c, 2, (int64_t[]){2, 7}, rows);
     gc_expect(c, lh_top_k(c, r, 3, false), (double[]){1, 2, 4, 0, 2, 3}, 6, 0);

@@ -83,8 +83,8 @@ static void latents_for_all_inputs(void **state)
     const char *perceiver[] = {
         SIZES, STYLE, ROTARY, "model.embedding_width=12", "model.segment=9", "memory.inputs=9", NULL};
     const char *plain[] = {
-        LAYERS, STYLE, ROTARY, "model.embedding_width=12", "model.segment=9", "memory.kind=none", "model.layers=3",
-        NULL};
+        LAYERS,           STYLE, ROTARY, "model.embedding_width=12", "model.segment=9", "memory.kind=none",
+        "model.layers=3", NULL};
     static const char *const parts[][2] = {{"memory.query_norm.weight", "attention_norm.weight"},
                                            {"memory.query_norm.bias", "attention_norm.bias"},
                                            {"memory.query.weight", "attention.query.weight"},

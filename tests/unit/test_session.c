@@ -27,6 +27,11 @@
     BASE, "memory.kind=transformer-vq", "memory.codes=5", "memory.length=6", "model.segment=8", \
         "model.positions=none", "model.projection_bias=false", "model.norm=rms", "model.norm_bias=true"
 
+/* Routing wants longer windows: clusters are full, and single tokens have lists of their own. */
+#define ROUTING                                                                                   \
+    BASE, "memory.kind=routing", "model.positions=none", "model.segment=24", "memory.clusters=3", \
+        "memory.cluster_size=5", "memory.block=4", "memory.look_back=4", "memory.distance=3"
+
 enum { VOCAB = 11, SEGMENT = 8, LANES = 2 };
 
 static lh_model *model_of(const char *const *arguments)
@@ -163,6 +168,15 @@ static void decoding_equals_training(void **state)
     check_token_by_token(early, "Transformer-XL memory in one layer");
     const char *window[] = {WINDOW, "model.positions=t5", "model.t5_scaled=true", NULL};
     check_token_by_token(window, "window");
+    const char *routing[] = {ROUTING,
+                             "model.input_projection=linear",
+                             "model.embedding_width=6",
+                             "model.tied=false",
+                             "memory.skip_first=1",
+                             NULL};
+    check_token_by_token(routing, "routing");
+    const char *prefix[] = {ROUTING, "memory.routing=prefix", "memory.routing_heads=2", NULL};
+    check_token_by_token(prefix, "routing, prefix");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
     check_token_by_token(turned, "window with rotary positions");
     static const char *const recurrences[] = {"memory.gate=lstm", "memory.feedback=true", "memory.cell=dual",
@@ -212,6 +226,8 @@ static void scores_do_not_depend_on_calls(void **state)
         {BLOCKS, "model.positions=t5", "memory.feedback=true", NULL},
         {MEMORIZING, "model.positions=rotary", NULL},
         {VQ, "memory.absolute_positions=true", NULL},
+        {ROUTING, NULL},
+        {ROUTING, "memory.routing=prefix", "memory.strided_heads=1", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -326,8 +342,10 @@ static const char *const *state_kinds(int which)
          "model.segment=1", "memory.stepping=aligned", "model.positions=relative", NULL},
         {BLOCKS, "model.positions=t5", "memory.gate=lstm", NULL},
         {VQ, "memory.absolute_positions=true", NULL},
+        {ROUTING, NULL},
+        {ROUTING, "memory.routing=prefix", NULL},
     };
-    return which < 10 ? kinds[which] : NULL;
+    return which < 12 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */

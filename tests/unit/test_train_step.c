@@ -62,8 +62,9 @@ static void learns(void **state)
         {TINY_COMPRESSIVE, "train.learning_rate=1e-2", NULL},
         {TINY_MEMORIZING, "train.learning_rate=1e-2", NULL},
         {TINY_VQ, "train.learning_rate=1e-2", NULL},
+        {TINY_ROUTING, "train.learning_rate=1e-2", NULL},
     };
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 6; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         lh_iteration first = step(&t), last = first;
@@ -80,7 +81,7 @@ static void learns(void **state)
         }
         assert_int_equal(t.training->iteration, 301);
         assert_int_equal(t.training->tokens, 301 * 16);
-        assert_true(kind == 2 || kind == 4 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
+        assert_true(kind == 2 || kind >= 4 ? last.sums.auxiliary > 0 : last.sums.auxiliary == 0);
         tiny_close(&t);
     }
 }
@@ -422,8 +423,10 @@ static void no_allocation_per_step(void **state)
         {TINY_VQ, "memory.restart_below=0.5", "memory.absolute_positions=true", "train.accumulate=2", NULL},
         {"memory.kind=perceiver-ar", "memory.inputs=12", "model.positions=rotary", "data.layout=crops",
          "data.minimum_crop=12", "train.z_loss=1e-4", "train.loss=sum", NULL},
+        {TINY_ROUTING, NULL},
+        {TINY_ROUTING, "memory.routing=full", "train.accumulate=2", NULL},
     };
-    for (int kind = 0; kind < 8; kind++) {
+    for (int kind = 0; kind < 10; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */

@@ -4,10 +4,11 @@
 
 #include "infer/describe.h"
 
-#define VQ                                                                                                        \
-    "memory.kind=transformer-vq", "model.positions=none", "model.projection_bias=false", "model.norm=rms",         \
+#define VQ                                                                                                 \
+    "memory.kind=transformer-vq", "model.positions=none", "model.projection_bias=false", "model.norm=rms", \
         "model.norm_eps=1e-6", "model.init=fan-in-normal", "model.embedding_scaled=false"
-#define GAU VQ, "model.norm_bias=true", "model.mlp=false", "model.heads=1", "model.key_width=4", "model.value_width=12"
+#define GAU \
+    VQ, "model.norm_bias=true", "model.mlp=false", "model.heads=1", "model.key_width=4", "model.value_width=12"
 #define SIZES "model.layers=3", "model.width=8", "memory.codes=6"
 
 enum { VOCAB = 11, TOTAL = 24, WIDTH = 8 };
@@ -107,10 +108,11 @@ static const char *const *model_arguments(int which)
         {GAU, SIZES, "memory.length=4", "model.segment=4"},
         {GAU, SIZES, "memory.length=5", "model.segment=3", "memory.aggregate=false", "model.tied=false",
          "model.final_norm=false"},
-        {GAU, SIZES, "memory.length=3", "model.segment=8", "model.heads=4", "model.kv_heads=2", "model.norm_affine=false",
-         "model.norm_bias=false", "model.logit_scale=0.3", "memory.absolute_positions=true"},
-        {VQ, SIZES, "memory.length=6", "model.segment=6", "model.heads=2", "memory.gated=false", "model.activation=relu2",
-         "model.hidden=20", "model.hidden_bias=false"},
+        {GAU, SIZES, "memory.length=3", "model.segment=8", "model.heads=4", "model.kv_heads=2",
+         "model.norm_affine=false", "model.norm_bias=false", "model.logit_scale=0.3",
+         "memory.absolute_positions=true"},
+        {VQ, SIZES, "memory.length=6", "model.segment=6", "model.heads=2", "memory.gated=false",
+         "model.activation=relu2", "model.hidden=20", "model.hidden_bias=false"},
         {VQ, SIZES, "memory.length=2", "model.segment=6", "model.heads=2", "model.kv_heads=1", "memory.gated=false",
          "model.activation=relu2", "model.hidden=20", "model.hidden_bias=false"},
     };
@@ -124,7 +126,8 @@ static void spread_codes(const lh_model *model, const int32_t *tokens, int total
     static double logits[REF_TOTAL * REF_VOCAB];
     const lh_model_config *c = &model->config;
     int codes = (int)((const lh_vq_options *)model->memory_options)->codes;
-    for (int layer = 0; layer < c->layers; layer++) { /* lower layers first: they decide what keys there are above */
+    for (int layer = 0; layer < c->layers;
+         layer++) { /* lower layers first: they decide what keys there are above */
         memset(&r, 0, sizeof r);
         r.model = model;
         r.total = total;
@@ -134,7 +137,8 @@ static void spread_codes(const lh_model *model, const int32_t *tokens, int total
         for (int h = 0; h < c->kv_heads; h++) {
             for (int s = 0; s < codes; s++) {
                 for (int i = 0; i < c->key_width; i++) {
-                    double near = r.layer[layer].k[(s * 5 + 1) % total][h][i] * (1 - 0.05 * (s + 1)) + 0.02 * sin(s + i);
+                    double near =
+                        r.layer[layer].k[(s * 5 + 1) % total][h][i] * (1 - 0.05 * (s + 1)) + 0.02 * sin(s + i);
                     sum[(h * codes + s) * c->key_width + i] = near * count[h * codes + s];
                 }
             }
@@ -207,7 +211,8 @@ static void all_keys_as_codes(void **state)
     static reference r;
     static double expected[TOTAL * VOCAB], logits[TOTAL * VOCAB];
     int32_t tokens[TOTAL];
-    const char *arguments[] = {GAU, SIZES, "memory.codes=24", "memory.length=4", "model.segment=4", "model.heads=2", NULL};
+    const char *arguments[] = {GAU, SIZES, "memory.codes=24", "memory.length=4", "model.segment=4", "model.heads=2",
+                               NULL};
     lh_model *model = model_of(arguments, 7);
     text(tokens, TOTAL, 17);
     memset(&r, 0, sizeof r);
@@ -250,7 +255,8 @@ static void causality(void **state)
             for (int t = at; t < at + 3 && t < TOTAL; t++) {
                 assert_memory_not_equal(first + t * VOCAB, logits + t * VOCAB, sizeof *first * VOCAB);
             }
-            bool reaches_end = memcmp(first + (TOTAL - 1) * VOCAB, logits + (TOTAL - 1) * VOCAB, sizeof *first * VOCAB);
+            bool reaches_end =
+                memcmp(first + (TOTAL - 1) * VOCAB, logits + (TOTAL - 1) * VOCAB, sizeof *first * VOCAB);
             assert_true(reaches_end || which == 1); /* without the aggregate three windows of five */
         }
         lh_model_free(model);
@@ -281,8 +287,8 @@ static double library_gradients(tiny *t, const int32_t *tokens, const int32_t *t
     return value;
 }
 
-/* 8. and 9. Every gradient of whole models, keys included, against central differences of the plain formula in which
- * codes stay and quantised keys move with the keys as far as gradients go straight through. */
+/* 8. and 9. Every gradient of whole models, keys included, against central differences of the plain formula in
+ * which codes stay and quantised keys move with the keys as far as gradients go straight through. */
 static void gradients(void **state)
 {
     (void)state;
@@ -378,8 +384,8 @@ static void published_sizes(void **state)
     }
 }
 
-/* 13. The loss at the start. Untied without a final norm, logits have the variance of the stream, so the loss is half
- * of that above ln V; tied, only the input's own token stands out, by scale width / rms. */
+/* 13. The loss at the start. Untied without a final norm, logits have the variance of the stream, so the loss is
+ * half of that above ln V; tied, only the input's own token stands out, by scale width / rms. */
 static void first_losses(void **state)
 {
     (void)state;
@@ -418,7 +424,8 @@ static void first_losses(void **state)
                     own += 0.02 * hidden[i * 128 + x] * embedding[tokens[i] * 128 + x] / 512;
                 }
             }
-            assert_true(own > 0.02 * 128 / 2 && own < 0.02 * 128 * 1.05); /* width / rms with rms a little above 1 */
+            assert_true(own > 0.02 * 128 / 2 &&
+                        own < 0.02 * 128 * 1.05); /* width / rms with rms a little above 1 */
             assert_true(fabs(loss - log(VOCAB - 1 + exp(own))) < 0.05 * loss);
             assert_true(loss > log(VOCAB) + 0.1);
         } else {
@@ -431,8 +438,8 @@ static void first_losses(void **state)
     }
 }
 
-/* Masks of the sinusoids and sublayers that are left out hold from a sequence's beginning to its end: cut otherwise, the
- * text gives the same. The next sequence has others. */
+/* Masks of the sinusoids and sublayers that are left out hold from a sequence's beginning to its end: cut
+ * otherwise, the text gives the same. The next sequence has others. */
 static void draws_hold_for_a_sequence(void **state)
 {
     (void)state;
@@ -441,8 +448,9 @@ static void draws_hold_for_a_sequence(void **state)
     static const char *const segments[] = {"model.segment=24", "model.segment=6", "model.segment=1"};
     int differs = 0;
     for (int s = 0; s < 3; s++) {
-        const char *arguments[] = {GAU,        SIZES, "memory.length=5", "memory.sinusoid_dropout=0.3", "memory.layer_dropout=0.4",
-                                   segments[s], NULL};
+        const char *arguments[] = {
+            GAU,         SIZES, "memory.length=5", "memory.sinusoid_dropout=0.3", "memory.layer_dropout=0.4",
+            segments[s], NULL};
         tiny t = tiny_create(arguments, LANES, 7);
         lh_error error = {0};
         int64_t n = t.model->config.segment;
@@ -460,7 +468,8 @@ static void draws_hold_for_a_sequence(void **state)
                 lh_model_forward(t.context, t.model, t.stream, piece, n, &forward);
                 lh_to_host(t.context, forward.hidden, rows);
                 for (int64_t lane = 0; lane < LANES; lane++) {
-                    memcpy(out + (lane * TOTAL + at) * WIDTH, rows + lane * n * WIDTH, sizeof *rows * (size_t)(n * WIDTH));
+                    memcpy(out + (lane * TOTAL + at) * WIDTH, rows + lane * n * WIDTH,
+                           sizeof *rows * (size_t)(n * WIDTH));
                 }
                 lh_stream_commit(t.stream, t.context);
                 tiny_check(lh_context_status(t.context, &error), &error);
@@ -486,10 +495,14 @@ static void nonsense_is_refused(void **state)
     static const struct {
         const char *setting, *word;
     } cases[] = {
-        {"model.positions=rotary", "positions"},      {"model.projection_bias=true", "projection_bias"},
-        {"model.attention_dropout=0.1", "share their keys"}, {"model.qk_norm=l2", "qk_norm"},
-        {"model.see_self=false", "see_self"},          {"model.width=7", "even"},
-        {"model.same_length=true", "same_length"},     {"memory.codes=0", "codes"},
+        {"model.positions=rotary", "positions"},
+        {"model.projection_bias=true", "projection_bias"},
+        {"model.attention_dropout=0.1", "share their keys"},
+        {"model.qk_norm=l2", "qk_norm"},
+        {"model.see_self=false", "see_self"},
+        {"model.width=7", "even"},
+        {"model.same_length=true", "same_length"},
+        {"memory.codes=0", "codes"},
         {"model.share_attention=true", "share_attention"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -506,11 +519,16 @@ static void nonsense_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(segments_do_not_matter), cmocka_unit_test(equals_the_plain_formula),
-        cmocka_unit_test(a_short_text_is_dense),  cmocka_unit_test(all_keys_as_codes),
-        cmocka_unit_test(causality),              cmocka_unit_test(gradients),
-        cmocka_unit_test(published_sizes),        cmocka_unit_test(first_losses),
-        cmocka_unit_test(draws_hold_for_a_sequence), cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(segments_do_not_matter),
+        cmocka_unit_test(equals_the_plain_formula),
+        cmocka_unit_test(a_short_text_is_dense),
+        cmocka_unit_test(all_keys_as_codes),
+        cmocka_unit_test(causality),
+        cmocka_unit_test(gradients),
+        cmocka_unit_test(published_sizes),
+        cmocka_unit_test(first_losses),
+        cmocka_unit_test(draws_hold_for_a_sequence),
+        cmocka_unit_test(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ static void text(int32_t *tokens, uint64_t seed)
     }
 }
 
-/* Reads lanes first .. first + lanes - 1 of the text in training mode; the last `padding` tokens of each lane are none.
+/* Reads lanes first .. first + lanes - 1 of the text in training mode; the last `padding` tokens of each lane are
+ * none.
  */
 static void read_text(lh_context *context, lh_stream *stream, const int32_t *tokens, int64_t first, int padding)
 {
@@ -64,8 +65,8 @@ static double *book_of(const lh_model *model, int layer, const char *what)
 }
 
 /* Sums and counts of the keys of both lanes by code, from the plain formula. */
-static void plain_sums(const lh_model *model, const int32_t *tokens, int padding, double sum[LAYERS][HEADS][CODES][KEY],
-                       double count[LAYERS][HEADS][CODES])
+static void plain_sums(const lh_model *model, const int32_t *tokens, int padding,
+                       double sum[LAYERS][HEADS][CODES][KEY], double count[LAYERS][HEADS][CODES])
 {
     static reference r;
     static double logits[TOTAL * 16];
@@ -99,8 +100,8 @@ static void expect_near(const double *got, const double *wanted, int n, double t
     }
 }
 
-/* One update gives decay old + (1 - decay) new, whether the text comes whole or in segments, in one part or in two; what
- * is padding does not count; nothing is left for the next update. */
+/* One update gives decay old + (1 - decay) new, whether the text comes whole or in segments, in one part or in two;
+ * what is padding does not count; nothing is left for the next update. */
 static void averages_move(void **state)
 {
     (void)state;
@@ -187,14 +188,16 @@ static double distance_of(const lh_model *model, const int32_t *tokens)
     return r.commitment / (LAYERS * HEADS);
 }
 
-/* Initial parameters as they are drawn, without the noise of tiny models, which would pass for a trained codebook. */
+/* Initial parameters as they are drawn, without the noise of tiny models, which would pass for a trained codebook.
+ */
 static void draw_parameters(const tiny *t)
 {
     lh_error error = {0};
     tiny_check(lh_parameters_initialise(&t->model->parameters, 11, &error), &error);
 }
 
-/* Codes that start with keys are keys, all different, and quantise better at once; only the first update does it. */
+/* Codes that start with keys are keys, all different, and quantise better at once; only the first update does it.
+ */
 static void first_codes_are_keys(void **state)
 {
     (void)state;

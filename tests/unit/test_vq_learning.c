@@ -1,6 +1,6 @@
-/* What Transformer-VQ can learn from far tokens, and what it cannot: which of four marks stood at the beginning of the
- * text, long after it left the window, but not in which order two marks stood there (Lingle 2023; specification,
- * section 10). */
+/* What Transformer-VQ can learn from far tokens, and what it cannot: which of four marks stood at the beginning of
+ * the text, long after it left the window, but not in which order two marks stood there (Lingle 2023;
+ * specification, section 10). */
 #include "support/tiny_model.h"
 
 #include "train/optimizer.h"
@@ -123,10 +123,10 @@ static double learned(const char *const *arguments, bool order, int updates)
     return (double)right / (TESTS * LANES);
 }
 
-#define MODEL                                                                                                     \
-    "memory.kind=transformer-vq", "model.positions=none", "model.projection_bias=false", "model.norm=rms",        \
+#define MODEL                                                                                                      \
+    "memory.kind=transformer-vq", "model.positions=none", "model.projection_bias=false", "model.norm=rms",         \
         "model.norm_bias=true", "model.norm_eps=1e-6", "model.init=fan-in-normal", "model.embedding_scaled=false", \
-        "model.mlp=false", "model.heads=1", "model.width=32", "model.key_width=16", "model.value_width=48",       \
+        "model.mlp=false", "model.heads=1", "model.width=32", "model.key_width=16", "model.value_width=48",        \
         "model.segment=8", "memory.length=8", "memory.codes=16", "memory.decay=0.9", "model.tied=false"
 
 static void far_marks_are_found(void **state)

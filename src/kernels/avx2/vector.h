@@ -149,6 +149,10 @@ static inline bool vf_any(vmask mask)
 {
     return _mm256_movemask_ps(mask) != 0;
 }
+static inline uint32_t vf_mask_bits(vmask mask) /* bit i: lane i */
+{
+    return (uint32_t)_mm256_movemask_ps(mask);
+}
 static inline int vf_count(vmask mask)
 {
     return __builtin_popcount((unsigned)_mm256_movemask_ps(mask));

@@ -13,6 +13,8 @@
 
 #include "kernels/attention_tile.h"
 
+#include "kernels/attention_relative.h"
+
 #include "kernels/attention_stored.h"
 
 #include "kernels/attention_forward.h"

@@ -145,6 +145,10 @@ static inline bool vf_any(vmask mask)
 {
     return mask != 0;
 }
+static inline uint32_t vf_mask_bits(vmask mask)
+{
+    return mask;
+}
 static inline int vf_count(vmask mask)
 {
     return __builtin_popcount(mask);

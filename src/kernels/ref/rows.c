@@ -1,7 +1,5 @@
 #include "kernels/kernel.h"
 
-#include <stdlib.h>
-
 #define LH_TEMPLATE "kernels/ref/rows.inc"
 #include "kernels/ref/both.inc"
 
@@ -9,5 +7,4 @@ void lh_register_rows_ref(lh_kernel_table *table)
 {
     LH_SET_BOTH(table, GATHER_ROWS, gather_rows);
     LH_SET_BOTH(table, SCATTER_ADD_ROWS, scatter_add_rows);
-    LH_SET_BOTH(table, TOP_K, top_k);
 }

@@ -1,0 +1,3 @@
+#include "kernels/avx2/math.h"
+
+#include "kernels/simd/select.inc"

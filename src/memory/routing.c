@@ -1,0 +1,426 @@
+/* The Routing Transformer as a memory kind: its configuration, parameters and hooks. */
+#include "memory/routing.h"
+
+#include "memory/kinds.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ROUTING "memory.kind=routing"
+
+static const lh_recipe_key keys[] = {
+    {"memory", "routing", LH_RECIPE_CHOICE, "causal", 0, 0, "causal|prefix|full", ROUTING,
+     "who may stand in a cluster: causal, each token in its nearest one, seeing the latest members; full, as "
+     "published "
+     "for training, the best of the whole window, so that later tokens have a say in who sees whom; prefix, as "
+     "published for decoding, the best so far (evaluation and generation only)"},
+    {"memory", "routing_heads", LH_RECIPE_INTEGER, "1", 0, 1024, NULL, ROUTING,
+     "heads of a layer that attend within clusters (the first ones)"},
+    {"memory", "strided_heads", LH_RECIPE_INTEGER, "0", 0, 1024, NULL, ROUTING,
+     "heads that see the same place in every earlier block; the rest are local"},
+    {"memory", "skip_first", LH_RECIPE_INTEGER, "0", 0, 512, NULL, ROUTING,
+     "first layers that have local heads only"},
+    {"memory", "clusters", LH_RECIPE_INTEGER, "16", 1, 1 << 16, NULL, ROUTING, "clusters of each routing head (K)"},
+    {"memory", "cluster_size", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, ROUTING,
+     "members of a cluster that a token sees at most (w); 0: segment / clusters"},
+    {"memory", "block", LH_RECIPE_INTEGER, "256", 1, 1 << 24, NULL, ROUTING, "tokens of a local block (Q)"},
+    {"memory", "look_back", LH_RECIPE_INTEGER, "256", 0, 1 << 24, NULL, ROUTING,
+     "tokens before its own block that a local head sees (F), a multiple of block"},
+    {"memory", "relative", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
+     "relative positions on keys and values of local heads (Shaw et al. 2018)"},
+    {"memory", "cluster_relative", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
+     "the same in clusters, by rank among the members"},
+    {"memory", "distance", LH_RECIPE_INTEGER, "513", 1, 1 << 20, NULL, ROUTING,
+     "the farthest relative position with rows of its own (R)"},
+    {"memory", "head_mixer", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
+     "a linear layer over each head's output, one for all heads of a layer, as in the released weights"},
+    {"memory", "share_keys", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
+     "queries are the keys in clusters; false: they are clustered each on their own and times decide who sees "
+     "whom"},
+    {"memory", "routing_scale", LH_RECIPE_REAL, "1", 1e-6, 1e6, NULL, ROUTING,
+     "factor on logits in clusters; published: 1, without 1/sqrt(key_width)"},
+    {"memory", "commitment", LH_RECIPE_REAL, "1e-4", 0, 1e3, NULL, ROUTING,
+     "weight of the loss that keeps queries near their centroids (beta)"},
+    {"memory", "centroid_decay", LH_RECIPE_REAL, "0.999", 0, 1, NULL, ROUTING,
+     "of the moving averages of centroids"},
+    {"memory", "centroid_start", LH_RECIPE_CHOICE, "counted", 0, 0, "counted|data|official", ROUTING,
+     "counted: a centroid counts as one member at first; data: the first iteration's means; official: it counts as "
+     "none, and small batches blow centroids up"},
+    {"memory", "image_height", LH_RECIPE_INTEGER, "0", 0, 4096, NULL, ROUTING,
+     "rows of an image; 0: the data is text"},
+    {"memory", "image_width", LH_RECIPE_INTEGER, "0", 0, 4096, NULL, ROUTING, "columns of an image"},
+    {"memory", "image_channels", LH_RECIPE_INTEGER, "3", 1, 16, NULL, ROUTING, "values of a pixel"},
+    {"memory", "image_block", LH_RECIPE_LIST, "", 1, 1 << 20, NULL, ROUTING,
+     "height,width of blocks, the width counting channel values: the order of an image's tokens; empty: row by "
+     "row"},
+    {"memory", "image_look_back", LH_RECIPE_LIST, "", 0, 1 << 20, NULL, ROUTING,
+     "height,width of what local heads see around their block; empty: as much as the block"},
+    {0},
+};
+
+static const char *const adjustable[] = {"memory.routing", "memory.cluster_size", NULL};
+
+int64_t lh_routing_heads(const lh_memory_shape *shape, int layer)
+{
+    const lh_routing *r = shape->options;
+    return layer < r->skip_first ? 0 : r->heads;
+}
+
+int64_t lh_routing_strided(const lh_memory_shape *shape, int layer)
+{
+    const lh_routing *r = shape->options;
+    return layer < r->skip_first ? 0 : r->strided;
+}
+
+/* ---- configuration ----------------------------------------------------------------------------- */
+
+static int choice_index(const lh_recipe *recipe, const char *name, const char *const *names, int count)
+{
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        found = strcmp(lh_recipe_string(recipe, name), names[i]) == 0 ? i : found;
+    }
+    return found;
+}
+
+/* height, width of an entry like image_block; absent: the given values. */
+static lh_status read_pair(const lh_recipe *recipe, const char *name, int64_t pair[2], lh_error *error)
+{
+    size_t count;
+    const int64_t *list = lh_recipe_list(recipe, name, &count);
+    if (count != 0 && count != 2) {
+        return lh_recipe_reject(recipe, name, error, "must be a height and a width");
+    }
+    for (size_t i = 0; i < count; i++) {
+        pair[i] = list[i];
+    }
+    return LH_OK;
+}
+
+static lh_status configure_image(const lh_memory_shape *shape, lh_routing *r, lh_error *error)
+{
+    const lh_recipe *recipe = shape->recipe;
+    lh_routing_image *g = &r->image;
+    int64_t block[2] = {0, 0}, back[2];
+    g->height = lh_recipe_integer(recipe, "memory.image_height");
+    g->width = lh_recipe_integer(recipe, "memory.image_width");
+    g->channels = lh_recipe_integer(recipe, "memory.image_channels");
+    g->values = lh_recipe_integer(recipe, "model.vocab");
+    g->scale = lh_recipe_boolean(recipe, "model.embedding_scaled") ? sqrt((double)shape->width) : 1.0;
+    if (g->height == 0) {
+        return LH_OK;
+    }
+    if (g->height * g->width * g->channels != shape->segment) {
+        return lh_recipe_reject(recipe, "memory.image_height", error,
+                                "makes images of %lld values, model.segment is %lld",
+                                (long long)(g->height * g->width * g->channels), (long long)shape->segment);
+    }
+    LH_TRY(read_pair(recipe, "memory.image_block", block, error));
+    back[0] = block[0];
+    back[1] = block[1];
+    LH_TRY(read_pair(recipe, "memory.image_look_back", back, error));
+    if (block[0] == 0) {
+        return LH_OK;
+    }
+    if (g->height % block[0] != 0 || g->width * g->channels % block[1] != 0) {
+        return lh_recipe_reject(recipe, "memory.image_block", error, "does not divide %lld rows of %lld values",
+                                (long long)g->height, (long long)(g->width * g->channels));
+    }
+    if (back[0] % block[0] != 0 || back[1] % block[1] != 0 || back[0] / block[0] >= LH_ATTENTION_MAX_SOURCES) {
+        return lh_recipe_reject(recipe, "memory.image_look_back", error,
+                                "must be multiples of the block, with at most %d rows of blocks",
+                                LH_ATTENTION_MAX_SOURCES - 1);
+    }
+    g->block_height = block[0];
+    g->block_width = block[1];
+    g->look_back_height = back[0];
+    g->look_back_width = back[1];
+    r->block = block[0] * block[1];
+    r->look_back = 0;
+    return LH_OK;
+}
+
+static lh_status check_model(const lh_memory_shape *shape, const lh_routing *r, lh_error *error)
+{
+    const lh_recipe *recipe = shape->recipe;
+    if (strcmp(lh_recipe_string(recipe, "model.positions"), "none") != 0) {
+        return lh_recipe_reject(recipe, "model.positions", error,
+                                "does not go with memory.kind = routing, which has positions of its own: set none");
+    }
+    if (shape->kv_heads != shape->heads) {
+        return lh_recipe_reject(recipe, "model.kv_heads", error, "must be model.heads with memory.kind = routing");
+    }
+    static const char *const absent[] = {"model.head_scale", "model.null_logit", "model.same_length",
+                                         "model.share_attention"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        if (lh_recipe_boolean(recipe, absent[i])) {
+            return lh_recipe_reject(recipe, absent[i], error, "does not go with memory.kind = routing");
+        }
+    }
+    if (!lh_recipe_boolean(recipe, "model.see_self")) {
+        return lh_recipe_reject(recipe, "model.see_self", error, "does not go with memory.kind = routing");
+    }
+    if (r->heads + r->strided > shape->heads) {
+        return lh_recipe_reject(recipe, "memory.routing_heads", error,
+                                "and memory.strided_heads are more than the %lld heads of a layer",
+                                (long long)shape->heads);
+    }
+    if (r->look_back % r->block != 0) {
+        return lh_recipe_reject(recipe, "memory.look_back", error, "is no multiple of memory.block = %lld",
+                                (long long)r->block);
+    }
+    if (r->strided > 0 && shape->segment % r->block != 0) {
+        return lh_recipe_reject(recipe, "memory.strided_heads", error,
+                                "need segments of whole blocks: model.segment = %lld, memory.block = %lld",
+                                (long long)shape->segment, (long long)r->block);
+    }
+    return LH_OK;
+}
+
+static lh_status configure(const lh_memory_shape *shape, void **options, lh_error *error)
+{
+    static const char *const modes[] = {"causal", "prefix", "full"};
+    static const char *const starts[] = {"counted", "data", "official"};
+    const lh_recipe *recipe = shape->recipe;
+    lh_routing *r = lh_heap_alloc(sizeof *r);
+    *options = r;
+    if (!r) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for the memory's configuration");
+    }
+    r->mode = (lh_routing_mode)choice_index(recipe, "memory.routing", modes, 3);
+    r->start = (lh_centroid_start)choice_index(recipe, "memory.centroid_start", starts, 3);
+    r->heads = lh_recipe_integer(recipe, "memory.routing_heads");
+    r->strided = lh_recipe_integer(recipe, "memory.strided_heads");
+    r->skip_first = lh_recipe_integer(recipe, "memory.skip_first");
+    r->clusters = lh_recipe_integer(recipe, "memory.clusters");
+    r->size = lh_recipe_integer(recipe, "memory.cluster_size");
+    r->size = r->size ? r->size : (shape->segment + r->clusters - 1) / r->clusters;
+    r->block = lh_recipe_integer(recipe, "memory.block");
+    r->look_back = lh_recipe_integer(recipe, "memory.look_back");
+    r->distance = lh_recipe_integer(recipe, "memory.distance");
+    r->relative = lh_recipe_boolean(recipe, "memory.relative");
+    r->cluster_relative = lh_recipe_boolean(recipe, "memory.cluster_relative");
+    r->mixer = lh_recipe_boolean(recipe, "memory.head_mixer");
+    r->share_keys = lh_recipe_boolean(recipe, "memory.share_keys");
+    r->scale = lh_recipe_real(recipe, "memory.routing_scale");
+    r->commitment = lh_recipe_real(recipe, "memory.commitment");
+    r->decay = lh_recipe_real(recipe, "memory.centroid_decay");
+    LH_TRY(configure_image(shape, r, error));
+    return check_model(shape, r, error);
+}
+
+/* ---- parameters and state ---------------------------------------------------------------------- */
+
+typedef struct listing {
+    lh_parameters *list;
+    lh_memory_parameters *out;
+    lh_error *error;
+    lh_status status;
+    int layer;
+} listing;
+
+static void add(listing *l, int which, int ndim, const int64_t *shape, lh_init_kind init, double scale, bool decay,
+                lh_parameter_group group, const char *what)
+{
+    char name[96];
+    if (l->status == LH_OK) {
+        (void)snprintf(name, sizeof name, "layers.%d.memory.%s", l->layer, what);
+        l->status = lh_parameters_add(l->list, &l->out->tensors[which], name, ndim, shape, init, scale, decay,
+                                      group, l->error);
+    }
+}
+
+static void add_tables(listing *l, const lh_memory_shape *shape, int which, const char *key_name,
+                       const char *value_name)
+{
+    const lh_routing *r = shape->options;
+    int64_t rows = 2 * r->distance + 1, k[2] = {rows, shape->key_width}, v[2] = {rows, shape->value_width};
+    add(l, which, 2, k, LH_INIT_UNIFORM, lh_init_unit_uniform(rows, k[1]), false, LH_GROUP_MAIN, key_name);
+    add(l, which + 1, 2, v, LH_INIT_UNIFORM, lh_init_unit_uniform(rows, v[1]), false, LH_GROUP_MAIN, value_name);
+}
+
+static lh_status parameters(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
+                            lh_error *error)
+{
+    const lh_routing *r = shape->options;
+    if (layer < 0) {
+        return lh_routing_image_parameters(shape, list, out, error);
+    }
+    listing l = {.list = list, .out = out, .error = error, .layer = layer};
+    int64_t routing = lh_routing_heads(shape, layer),
+            local = shape->heads - routing - lh_routing_strided(shape, layer);
+    if (r->relative && local > 0) {
+        add_tables(&l, shape, LH_ROUTING_LOCAL_KEYS, "local_keys.table", "local_values.table");
+    }
+    if (routing > 0) {
+        int64_t centroids[3] = {routing, r->clusters, shape->key_width};
+        if (r->cluster_relative) {
+            add_tables(&l, shape, LH_ROUTING_CLUSTER_KEYS, "cluster_keys.table", "cluster_values.table");
+        }
+        add(&l, LH_ROUTING_CENTROIDS, 3, centroids, LH_INIT_NORMED_ROWS, 1.0, false, LH_GROUP_STATISTICS,
+            "centroids");
+        add(&l, LH_ROUTING_MEANS, 3, centroids, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_STATISTICS,
+            "centroid_means");
+        add(&l, LH_ROUTING_COUNTS, 2, centroids, LH_INIT_CONSTANT, -1.0, false, LH_GROUP_STATISTICS,
+            "centroid_counts");
+    }
+    if (r->mixer) {
+        int64_t square[2] = {shape->value_width, shape->value_width};
+        add(&l, LH_ROUTING_MIXER, 2, square, LH_INIT_UNIFORM, lh_init_unit_uniform(square[0], square[1]), true,
+            LH_GROUP_MAIN, "mixer.weight");
+    }
+    return l.status;
+}
+
+static int64_t history(const lh_memory_shape *shape)
+{
+    (void)shape;
+    return 0;
+}
+
+/* Mean over a layer's heads, in a window: local blocks from their beginning, clusters that are full. */
+static double keys_seen(const lh_memory_shape *shape, int layer)
+{
+    const lh_routing *r = shape->options;
+    double segment = (double)shape->segment, heads = (double)shape->heads;
+    double routing = (double)lh_routing_heads(shape, layer), strided = (double)lh_routing_strided(shape, layer);
+    double local = (double)r->look_back + ((double)r->block + 1) / 2;
+    double members = (double)r->size < segment ? (double)r->size : segment;
+    double copies = r->mode == LH_ROUTING_CAUSAL ? 1 : (double)r->clusters * members / segment;
+    local = local < (segment + 1) / 2 ? local : (segment + 1) / 2;
+    return (routing * copies * (members + 1) / 2 + strided * (segment / (double)r->block + 1) / 2 +
+            (heads - routing - strided) * local) /
+           heads;
+}
+
+static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
+{
+    const lh_memory_shape *shape = memory->shape;
+    const lh_routing *r = shape->options;
+    int64_t heads = r->heads, near[3] = {memory->batch, shape->segment, heads};
+    int64_t sum[3] = {heads, r->clusters, shape->key_width};
+    int64_t scores[3] = {memory->batch, shape->segment, heads * r->clusters};
+    if (!memory->inference) {
+        LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "layers.%d.cluster_sums",
+                             layer));
+        return lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, sum, error, "layers.%d.cluster_totals",
+                             layer);
+    }
+    if (r->mode == LH_ROUTING_CAUSAL) {
+        return lh_memory_add(memory, LH_STATE_RUNNING, LH_I32, 3, near, error, "layers.%d.nearest", layer);
+    }
+    if (r->mode == LH_ROUTING_PREFIX) {
+        return lh_memory_add(memory, LH_STATE_RUNNING, memory->dtype, 3, scores, error, "layers.%d.scores", layer);
+    }
+    return LH_OK;
+}
+
+static lh_status create(lh_memory *memory, lh_error *error)
+{
+    for (int layer = 0; layer < memory->shape->layers; layer++) {
+        lh_memory_layer(memory, layer);
+        if (lh_routing_heads(memory->shape, layer) > 0) {
+            LH_TRY(create_layer(memory, layer, error));
+        }
+    }
+    return LH_OK;
+}
+
+/* ---- a layer ----------------------------------------------------------------------------------- */
+
+/* Of a window in pieces the keys are kept: those of routing heads as they are compared with centroids. */
+static void project(lh_memory *memory, lh_layer_io *io)
+{
+    lh_context *context = io->context;
+    int64_t routing = lh_routing_heads(memory->shape, io->layer), heads = memory->shape->heads;
+    if (routing == 0 || io->whole_segment || lh_op_stopped(context)) {
+        return;
+    }
+    lh_tensor *parts[2] = {lh_routing_norm(context, lh_slice(context, io->q, 2, 0, routing)),
+                           lh_slice(context, io->k, 2, routing, heads - routing)};
+    io->k = routing == heads ? parts[0] : lh_concat(context, 2, parts, 2);
+}
+
+static void read(lh_memory *memory, lh_layer_io *io)
+{
+    (void)memory;
+    (void)io;
+}
+
+static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
+{
+    lh_context *context = io->context;
+    int64_t routing = lh_routing_heads(memory->shape, io->layer),
+            strided = lh_routing_strided(memory->shape, io->layer);
+    int64_t local = memory->shape->heads - routing - strided;
+    lh_tensor *parts[3];
+    int count = 0;
+    if (routing > 0) {
+        parts[count++] = lh_routing_attend_routing(memory, io, routing);
+    }
+    if (strided > 0) {
+        parts[count++] = lh_routing_attend_strided(memory, io, routing, strided);
+    }
+    if (local > 0) {
+        parts[count++] = lh_routing_attend_local(memory, io, routing + strided, local);
+    }
+    for (int i = 0; i < count; i++) { /* [batch, tokens, heads, width], as results are stored */
+        parts[i] = lh_transpose(context, parts[i], 1, 2);
+    }
+    lh_tensor *joint = count == 1 ? parts[0] : lh_concat(context, count, parts, 2);
+    if (io->parameters->tensors[LH_ROUTING_MIXER]) {
+        joint = lh_linear(context, joint, io->parameters->tensors[LH_ROUTING_MIXER], NULL);
+    }
+    return lh_transpose(context, joint, 1, 2);
+}
+
+static const char *note(const lh_memory_shape *shape)
+{
+    static const char *const notes[] = {
+        "routing causal",
+        "routing prefix, the published way of decoding",
+        "routing full as published, no causal likelihood: later tokens help to choose clusters",
+    };
+    const lh_routing *r = shape->options;
+    return r->heads > 0 ? notes[r->mode] : NULL;
+}
+
+static const char *cannot_write(const lh_memory_shape *shape)
+{
+    const lh_routing *r = shape->options;
+    return r->mode == LH_ROUTING_FULL && r->heads > 0
+               ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
+                 "memory.routing to prefix, the published way of decoding, or to causal"
+               : NULL;
+}
+
+static lh_tensor *enter(lh_memory *memory, lh_entry_io *io)
+{
+    const lh_routing *r = memory->shape->options;
+    if (r->image.height > 0) {
+        return lh_routing_enter_image(memory, io);
+    }
+    return io->embed(io->context, io->model, io->tokens, memory->batch, io->count);
+}
+
+const lh_memory_kind lh_memory_routing = {
+    .name = "routing",
+    .summary = "each segment on its own; some heads attend within k-means clusters, the others locally",
+    .keys = keys,
+    .presets = lh_routing_presets,
+    .adjustable = adjustable,
+    .forgets = true,
+    .configure = configure,
+    .parameters = parameters,
+    .history = history,
+    .keys_seen = keys_seen,
+    .create = create,
+    .enter = enter,
+    .project = project,
+    .read = read,
+    .attend = attend,
+    .learn = lh_routing_learn,
+    .note = note,
+    .cannot_write = cannot_write,
+};

@@ -1,0 +1,108 @@
+/* Routing Transformer (Roy, Saffar, Vaswani, Grangier 2021), what its files share. docs/methods/routing.md tells
+ * the method.
+ *
+ * In a layer's heads, in this order: routing heads, whose queries see the members of their k-means cluster; strided
+ * heads, which see the same place of every earlier block; local heads, which see their own block and those before
+ * it. Layers before skip_first have local heads only. */
+#ifndef LH_MEMORY_ROUTING_H
+#define LH_MEMORY_ROUTING_H
+
+#include "memory/memory.h"
+
+/* Who may compete for a place in a cluster. */
+typedef enum lh_routing_mode {
+    LH_ROUTING_CAUSAL, /* each token belongs to its nearest centroid and sees the latest members */
+    LH_ROUTING_PREFIX, /* a centroid takes the best of the tokens so far */
+    LH_ROUTING_FULL,   /* as published: a centroid takes the best of the whole window, later tokens included */
+} lh_routing_mode;
+
+/* An image: tokens are channel values, in blocks of rows and columns, within a block row by row. */
+typedef struct lh_routing_image {
+    int64_t height, width, channels;   /* 0: text */
+    int64_t values;                    /* of a channel: the model's vocabulary */
+    double scale;                      /* of embeddings */
+    int64_t block_height, block_width; /* in pixels times channels along the width; 0: one row after another */
+    int64_t look_back_height, look_back_width; /* the same, of what local heads see */
+} lh_routing_image;
+
+#define LH_ROUTING_EXTRA 0.01 /* of the published average over a token's copies: their sum / (number + this) */
+
+typedef struct lh_routing {
+    lh_routing_mode mode;
+    int64_t heads, strided, skip_first; /* routing and strided heads of a layer that has them */
+    int64_t clusters, size;             /* K; w members at most */
+    int64_t block, look_back;           /* Q, F in tokens */
+    int64_t distance;                   /* R: the farthest distance with an entry of its own in the tables */
+    bool relative, cluster_relative;    /* Shaw's tables for local and for routing heads */
+    bool mixer;                         /* a linear layer over each head's output, one for all heads */
+    bool share_keys;                    /* keys are the queries */
+    double commitment, decay, scale;
+    lh_centroid_start start;
+    lh_routing_image image;
+} lh_routing;
+
+/* Parameters of a layer, and of no layer. */
+enum {
+    LH_ROUTING_LOCAL_KEYS, /* [2 R + 1, .]: row R + d for distance d */
+    LH_ROUTING_LOCAL_VALUES,
+    LH_ROUTING_CLUSTER_KEYS,
+    LH_ROUTING_CLUSTER_VALUES,
+    LH_ROUTING_MIXER,     /* [value_width, value_width] */
+    LH_ROUTING_CENTROIDS, /* [heads, clusters, key_width] */
+    LH_ROUTING_MEANS,     /* the same */
+    LH_ROUTING_COUNTS,    /* [heads, clusters]; -1 before the first step */
+};
+enum {
+    LH_ROUTING_CHANNELS, /* [256 (channels - 1), width]: the first channel's are the model's embedding */
+    LH_ROUTING_ROWS,     /* [max(height, width, channels) channels, width] */
+    LH_ROUTING_COLUMNS,
+};
+/* State of a layer that routes: statistics in training, what a running window leaves behind in inference. */
+enum { LH_ROUTING_SUM, LH_ROUTING_TOTAL };
+enum { LH_ROUTING_NEAR, LH_ROUTING_NEAR_KEYS }; /* causal: i32 [batch, segment, heads] */
+enum { LH_ROUTING_SCORES };                     /* prefix: [batch, segment, heads clusters] */
+
+/* How many heads of a layer route, or are strided. */
+int64_t lh_routing_heads(const lh_memory_shape *shape, int layer);
+int64_t lh_routing_strided(const lh_memory_shape *shape, int layer);
+
+/* One kind of heads each, [batch, heads, tokens, value_width]. */
+lh_tensor *lh_routing_attend_local(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
+lh_tensor *lh_routing_attend_strided(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
+lh_tensor *lh_routing_attend_routing(lh_memory *memory, lh_layer_io *io, int64_t heads);
+
+/* What a head compares with centroids: layer norm over the head's width, without gain and bias. rows
+ * [batch, ., ., key_width] -> the same shape. The published code norms q / sqrt(key_width) with an epsilon of 1e-6.
+ */
+lh_tensor *lh_routing_norm(lh_context *context, lh_tensor *rows);
+/* The layer's centroids for each lane, a constant: [batch, heads, clusters, key_width]. */
+lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io);
+/* Attention inside clusters. q, k, v [batch, heads, tokens, .]; `queries` and `keys` say which token stands at each
+ * place (the same grouping twice with shared keys); low and high bound the places of keys that a query's place
+ * sees. Averages what each token gets: divisor (number + extra). */
+lh_tensor *lh_routing_in_clusters(lh_memory *memory, lh_layer_io *io, lh_tensor *const qkv[3],
+                                  const lh_grouping *queries, const lh_grouping *keys, lh_tensor *low,
+                                  lh_tensor *high, double extra);
+/* A place's keys stand at distances 0 .. longest - 1 in the layer's cluster tables, for `heads` heads. */
+void lh_routing_place(lh_memory *memory, lh_layer_io *io, int keys, int64_t heads, int64_t longest,
+                      lh_key_source *source);
+/* Prefix mode on a window of which io->tokens tokens are new: x, v [batch, heads, fill + tokens, .]. */
+lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v);
+
+/* Training: gathers sums and counts of the clusters, and sets the commitment loss. x, and with keys of their own y,
+ * [batch, heads, tokens, key_width] belong to clusters near, i32 [batch, heads, tokens]. */
+void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
+void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
+void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context);
+
+/* Images: parameters of no layer, and the first layer's input. */
+lh_status lh_routing_image_parameters(const lh_memory_shape *shape, lh_parameters *list, lh_memory_parameters *out,
+                                      lh_error *error);
+lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io);
+/* Row, column and channel of a place in the window. */
+void lh_routing_image_place(const lh_routing_image *image, int64_t place, int64_t *row, int64_t *column,
+                            int64_t *channel);
+
+extern const lh_recipe_preset lh_routing_presets[];
+
+#endif

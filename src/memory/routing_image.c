@@ -1,0 +1,107 @@
+/* Images for the Routing Transformer: tokens are channel values, in rows or in blocks of rows and columns. The
+ * first layer's input is the embedding of the value before, one table for each channel, and learned positions along
+ * both axes, as published. */
+#include "memory/routing.h"
+
+#include <math.h>
+
+void lh_routing_image_place(const lh_routing_image *image, int64_t place, int64_t *row, int64_t *column,
+                            int64_t *channel)
+{
+    int64_t across = image->width * image->channels, height = image->block_height, width = image->block_width;
+    int64_t y = place / across, x = place % across;
+    if (height > 0) {
+        int64_t block = place / (height * width), inside = place % (height * width), blocks = across / width;
+        y = block / blocks * height + inside / width;
+        x = block % blocks * width + inside % width;
+    }
+    *row = y;
+    *column = x / image->channels;
+    *channel = x % image->channels;
+}
+
+static int64_t longest_axis(const lh_routing_image *image)
+{
+    int64_t longest = image->height > image->width ? image->height : image->width;
+    return longest > image->channels ? longest : image->channels;
+}
+
+lh_status lh_routing_image_parameters(const lh_memory_shape *shape, lh_parameters *list, lh_memory_parameters *out,
+                                      lh_error *error)
+{
+    const lh_routing_image *g = &((const lh_routing *)shape->options)->image;
+    if (g->height == 0) {
+        return LH_OK;
+    }
+    int64_t values[2] = {g->values * (g->channels - 1), shape->width};
+    int64_t axis[2] = {longest_axis(g) * g->channels, shape->width};
+    double deviation = 1.0 / sqrt((double)(g->channels * shape->width));
+    if (g->channels > 1) {
+        LH_TRY(lh_parameters_add(list, &out->tensors[LH_ROUTING_CHANNELS], "memory.channels.table", 2, values,
+                                 LH_INIT_UNIFORM, lh_init_unit_uniform(g->values * g->channels, shape->width),
+                                 false, LH_GROUP_MAIN, error));
+    }
+    LH_TRY(lh_parameters_add(list, &out->tensors[LH_ROUTING_ROWS], "memory.rows.table", 2, axis, LH_INIT_NORMAL,
+                             deviation, false, LH_GROUP_MAIN, error));
+    return lh_parameters_add(list, &out->tensors[LH_ROUTING_COLUMNS], "memory.columns.table", 2, axis,
+                             LH_INIT_NORMAL, deviation, false, LH_GROUP_MAIN, error);
+}
+
+/* What to look up for each token of the call: in the model's embedding, in the other channels' table, and, the same
+ * for all lanes, along both axes. */
+typedef struct look_up {
+    int32_t *first, *others; /* [batch, count]; -1: nothing */
+    int32_t *row, *column;   /* [count] */
+} look_up;
+
+static bool find_rows(lh_memory *memory, const lh_entry_io *io, look_up *found)
+{
+    const lh_routing_image *g = &((const lh_routing *)memory->shape->options)->image;
+    size_t cells = (size_t)(memory->batch * io->count), count = (size_t)io->count;
+    lh_arena *arena = &io->context->arena;
+    *found = (look_up){.first = lh_arena_alloc(arena, sizeof(int32_t) * cells),
+                       .others = lh_arena_alloc(arena, sizeof(int32_t) * cells),
+                       .row = lh_arena_alloc(arena, sizeof(int32_t) * count),
+                       .column = lh_arena_alloc(arena, sizeof(int32_t) * count)};
+    if (!found->first || !found->others || !found->row || !found->column) {
+        lh_op_fail(io->context, LH_E_MEMORY, "routing", "no memory for the places of %lld values",
+                   (long long)io->count);
+        return false;
+    }
+    for (int64_t i = 0; i < io->count; i++) {
+        int64_t row, column, channel;
+        lh_routing_image_place(g, io->fill + i, &row, &column, &channel);
+        found->row[i] = (int32_t)(row * g->channels + channel);
+        found->column[i] = (int32_t)(column * g->channels + channel);
+        for (int64_t b = 0; b < memory->batch; b++) {
+            int64_t at = b * io->count + i, value = io->tokens[at];
+            bool starts = io->fill + i == 0; /* nothing stands before an image's first value */
+            found->first[at] = starts || channel != 0 ? -1 : (int32_t)value;
+            found->others[at] = starts || channel == 0 ? -1 : (int32_t)(value + (channel - 1) * g->values);
+        }
+    }
+    return true;
+}
+
+lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io)
+{
+    const lh_routing_image *g = &((const lh_routing *)memory->shape->options)->image;
+    lh_context *context = io->context;
+    lh_tensor *const *tables = memory->entry_parameters->tensors;
+    double scale = sqrt((double)(g->channels * memory->shape->width));
+    int64_t cells[2] = {memory->batch, io->count}, line[2] = {1, io->count};
+    look_up found;
+    if (!find_rows(memory, io, &found)) {
+        return NULL;
+    }
+    lh_tensor *x = io->embed(context, io->model, found.first, memory->batch, io->count);
+    if (tables[LH_ROUTING_CHANNELS]) {
+        lh_tensor *ids = lh_from_host(context, LH_I32, 2, cells, found.others);
+        x = lh_add(context, x, lh_embedding(context, tables[LH_ROUTING_CHANNELS], ids, g->scale));
+    }
+    lh_tensor *rows =
+        lh_embedding(context, tables[LH_ROUTING_ROWS], lh_from_host(context, LH_I32, 2, line, found.row), scale);
+    lh_tensor *columns = lh_embedding(context, tables[LH_ROUTING_COLUMNS],
+                                      lh_from_host(context, LH_I32, 2, line, found.column), scale);
+    return lh_add(context, x, lh_add(context, rows, columns));
+}

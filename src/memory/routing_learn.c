@@ -1,0 +1,112 @@
+/* What the centroids of the Routing Transformer learn from: sums and counts of their clusters, gathered in the
+ * forward pass, a moving average after each iteration, and the commitment loss that ties queries to them. */
+#include "memory/routing.h"
+
+static const lh_routing *options_of(const lh_memory *memory)
+{
+    return memory->shape->options;
+}
+
+/* i32 [batch, tokens], 1 for text; NULL if no token is padding. */
+static lh_tensor *text_tokens(lh_memory *memory, lh_context *context, int64_t tokens, double *share)
+{
+    int64_t count = memory->batch * tokens, text = 0;
+    *share = 1;
+    for (int64_t i = 0; memory->valid && i < count; i++) {
+        text += memory->valid[i] != 0;
+    }
+    if (!memory->valid || text == count) {
+        return NULL;
+    }
+    int32_t *keep = lh_arena_alloc(&context->arena, sizeof *keep * (size_t)count);
+    if (!keep) {
+        return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for a mask of %lld tokens", (long long)count);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        keep[i] = memory->valid[i] != 0;
+    }
+    *share = (double)text / (double)count;
+    return lh_from_host(context, LH_I32, 2, (int64_t[]){memory->batch, tokens}, keep);
+}
+
+void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near)
+{
+    lh_context *context = io->context;
+    if (!context->training || context->recomputing || memory->inference || lh_op_stopped(context)) {
+        return;
+    }
+    double share;
+    lh_scope scope = lh_scope_begin(context);
+    lh_tensor *keep = text_tokens(memory, context, x->shape[2], &share);
+    lh_grouping clusters;
+    if (lh_group(context, near, options_of(memory)->clusters, keep, false, &clusters)) {
+        lh_group_totals(context, lh_detach(context, x), &clusters,
+                        lh_memory_get(memory, lh_memory_entry(memory, io->layer, LH_ROUTING_SUM)),
+                        lh_memory_get(memory, lh_memory_entry(memory, io->layer, LH_ROUTING_TOTAL)));
+    }
+    lh_scope_end(context, scope, 0, NULL);
+}
+
+/* 2 beta mean (x - nearest centroid)^2 over tokens that are text: shared queries and keys are charged twice. The
+ * model averages over its layers; the sum is meant. */
+void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near)
+{
+    const lh_routing *r = options_of(memory);
+    lh_context *context = io->context;
+    if (!context->training || r->commitment <= 0.0 || lh_op_stopped(context)) {
+        return;
+    }
+    double share;
+    lh_grouping clusters = {.groups = r->clusters, .index = near};
+    lh_tensor *off = lh_subtract(context, x, lh_group_gather(context, lh_routing_centroids(memory, io), &clusters));
+    lh_tensor *keep = text_tokens(memory, context, x->shape[2], &share);
+    if (keep) {
+        lh_tensor *mask = lh_reshape(context, lh_cast(context, keep, memory->dtype), 4,
+                                     (int64_t[]){x->shape[0], 1, x->shape[2], 1});
+        off = lh_multiply(context, off, mask);
+    }
+    double factor = r->share_keys ? 2.0 * r->commitment : r->commitment;
+    lh_tensor *loss = lh_scale(context, lh_mean(context, lh_unary(context, LH_SQUARE, off)),
+                               share > 0 ? factor * (double)memory->shape->layers / share : 0.0);
+    io->auxiliary = io->auxiliary ? lh_add(context, io->auxiliary, loss) : loss;
+}
+
+static void add_to(lh_context *context, lh_tensor *to, lh_tensor *from)
+{
+    lh_add_scaled_args args = {
+        .n = lh_tensor_count(to), .alpha = 1.0, .beta = 1.0, .x = lh_tensor_data(from), .y = lh_tensor_data(to)};
+    lh_run(context, LH_KERNEL_ADD_SCALED, to->dtype, &args);
+}
+
+static void clear(lh_context *context, lh_tensor *x)
+{
+    lh_fill_args args = {.n = lh_tensor_count(x), .value = 0.0, .y = lh_tensor_data(x)};
+    lh_run(context, LH_KERNEL_FILL, x->dtype, &args);
+}
+
+void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context)
+{
+    lh_memory *memory = memories[0];
+    const lh_routing *r = options_of(memory);
+    for (int layer = 0; layer < memory->shape->layers && !lh_op_stopped(context); layer++) {
+        if (lh_routing_heads(memory->shape, layer) == 0) {
+            continue;
+        }
+        lh_tensor *const *tensors = memory->parameters[layer]->tensors;
+        lh_tensor *gathered[2];
+        for (int which = LH_ROUTING_SUM; which <= LH_ROUTING_TOTAL; which++) {
+            gathered[which] = lh_memory_get(memory, lh_memory_entry(memory, layer, which));
+            for (int i = 1; i < count; i++) {
+                add_to(context, gathered[which],
+                       lh_memory_get(memories[i], lh_memory_entry(memories[i], layer, which)));
+            }
+        }
+        lh_centroid_step(context, gathered[LH_ROUTING_SUM], gathered[LH_ROUTING_TOTAL], tensors[LH_ROUTING_MEANS],
+                         tensors[LH_ROUTING_COUNTS], tensors[LH_ROUTING_CENTROIDS], r->decay, r->start);
+        for (int i = 0; i < count; i++) {
+            for (int which = LH_ROUTING_SUM; which <= LH_ROUTING_TOTAL; which++) {
+                clear(context, lh_memory_get(memories[i], lh_memory_entry(memories[i], layer, which)));
+            }
+        }
+    }
+}
