@@ -8,19 +8,22 @@ rounds="${ROUNDS:-3}" steps="${STEPS:-3}"
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
-#     name                preset               peer            lanes segment unroll
+#     name                preset               peer            lanes segment unroll setting
 cases="
 vanilla-8x512             vanilla-small        vanilla         8     512
 vanilla-1x8192            vanilla-small        vanilla         1     8192
 compressive-4x512         compressive-small    compressive     4     512
 transformer-xl-4x512      transformer-xl-small transformer-xl  4     512
+window-1x512              window-small         sliding-window  1     512
+memorizing-8k-4x512       memorizing-small     memorizing:8192 4     512
+memorizing-64k-1x512      memorizing-small     memorizing:65536 1    512     1      memory.size=65536
 block-recurrent-1x4x512   block-recurrent-small block-recurrent 1    512     4
 "
 for round in $(seq "$rounds"); do
-    while read -r name preset peer lanes segment unroll; do
+    while read -r name preset peer lanes segment unroll setting; do
         [ -n "$name" ] || continue
         echo "round $round: $name" >&2
-        "$build/bench_train" "$preset" "$lanes" "$steps" unroll="${unroll:-1}" model.segment="$segment" >>"$results/$name.ours"
+        "$build/bench_train" "$preset" "$lanes" "$steps" unroll="${unroll:-1}" model.segment="$segment" ${setting:-} >>"$results/$name.ours"
         if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
             /usr/bin/python3 bench/support/peer_torch.py "$peer" "$lanes" $((segment * ${unroll:-1})) "$steps" >>"$results/$name.torch"
         fi
