@@ -201,6 +201,7 @@ int main(int argc, char **argv)
         before = after;
     }
     size_t train_peak = lh_heap_peak_bytes();
+    double resident = bench_resident_peak(); /* evaluation has streams of its own */
     lh_stream *stream;
     lh_error error = {0};
     check(lh_stream_create(&stream, b.model, b.lanes, false, &error), &error);
@@ -218,7 +219,6 @@ int main(int argc, char **argv)
         "\"heap_allocations_per_step\": %.2f}\n",
         argv[1], (long long)b.lanes, (long long)b.model->config.segment, (long long)b.unroll, train_tokens / t,
         tokens / e, t / e / (double)b.unroll, flop / t / 1e9, bench_median(peaks, steps) / 1e9,
-        bench_median(share, steps), (double)train_peak / 1e6, bench_resident_peak() / 1e6,
-        (double)allocations / steps);
+        bench_median(share, steps), (double)train_peak / 1e6, resident / 1e6, (double)allocations / steps);
     return 0;
 }

@@ -14,6 +14,9 @@ vanilla-8x512             vanilla-small        vanilla         8     512
 vanilla-1x8192            vanilla-small        vanilla         1     8192
 compressive-4x512         compressive-small    compressive     4     512
 transformer-xl-4x512      transformer-xl-small transformer-xl  4     512
+window-1x512              window-small         sliding-window  1     512
+memorizing-8k-4x512       memorizing-small     memorizing:8192 4     512
+memorizing-64k-1x512      memorizing-small     memorizing:65536 1    512     1      memory.size=65536
 block-recurrent-1x4x512   block-recurrent-small block-recurrent 1    512     4
 routing-causal-1x2048     routing-small        routing-causal  1     2048
 routing-full-1x2048       routing-small        routing-full    1     2048     1       memory.routing=full

@@ -1,8 +1,8 @@
 """The same training step in PyTorch, for bench/compare.sh: one JSON line with tokens per second and peak memory.
 
     peer_torch.py MODEL LANES SEGMENT STEPS      MODEL: vanilla, transformer-xl, compressive, block-recurrent,
-                                                 sliding-window, routing-causal or routing-full (6 layers,
-                                                 width 512)
+                                                 sliding-window, memorizing:N with a memory of N that is full,
+                                                 routing-causal or routing-full (6 layers, width 512)
 """
 import json
 import os
@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import torch
 import torch.nn.functional as F
 from torch_block_recurrent import BlockRecurrent
+from torch_memorizing import Memorizing, unit
 from torch_models import Model
 from torch_routing import RoutingBlocks
 
@@ -109,6 +110,27 @@ def window_model():
     return BlockRecurrent({name: torch.randn(shape) * 0.02 for name, shape in p.items()}, c)
 
 
+def memorizing_model():
+    """The shapes of the preset memorizing-small, and a state whose memory is full."""
+    c = dict(layers=LAYERS, width=WIDTH, heads=HEADS, kv_heads=HEADS, segment=segment, window=512, cache=True,
+             size=int(kind.split(":")[1]), neighbours=32, memory_layers=[3], fewer="softmax", combine="gate",
+             local_bias=True, store="f32", logit_scale=WIDTH ** -0.5)
+    p = {"embedding.weight": (VOCAB, WIDTH), "final_norm.weight": (WIDTH,), "layers.3.memory.gate": (HEADS,)}
+    for i in range(LAYERS):
+        L = "layers.%d." % i
+        p[L + "attention_norm.weight"] = p[L + "hidden_norm.weight"] = (WIDTH,)
+        p[L + "attention.query.weight"] = p[L + "attention.output.weight"] = (WIDTH, WIDTH)
+        p[L + "attention.key_value.weight"] = (2 * WIDTH, WIDTH)
+        p[L + "attention.head_scale"], p[L + "attention.t5"] = (HEADS,), (HEADS, 32)
+        p[L + "hidden.up.weight"], p[L + "hidden.down.weight"] = (HIDDEN, WIDTH), (WIDTH, HIDDEN)
+    model = Memorizing({name: torch.ones(shape) if name.endswith("head_scale") else torch.randn(shape) * 0.04
+                        for name, shape in p.items()}, c)
+    state = model.start(lanes)
+    rows = torch.randn(lanes, HEADS, c["size"], WIDTH // HEADS)
+    state[3] = (state[3][0], (unit(rows), torch.randn_like(rows)))
+    return model, state
+
+
 windows = kind in ("block-recurrent", "sliding-window")
 def routing_model():
     """As the preset routing-small: the upper three layers route half of their heads."""
@@ -136,8 +158,11 @@ def routing_model():
 
 
 routing = kind.startswith("routing")
-model = Vanilla() if kind == "vanilla" else window_model() if windows else routing_model() if routing else memory_model()
-state = None if kind == "vanilla" or routing else model.start(lanes)
+if kind.startswith("memorizing"):
+    model, state = memorizing_model()
+else:
+    model = Vanilla() if kind == "vanilla" else window_model() if windows else routing_model() if routing else memory_model()
+    state = None if kind == "vanilla" or routing else model.start(lanes)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 times = []
 for step in range(steps + 1):
