@@ -396,17 +396,10 @@ const lh_memory_kind lh_memory_block_recurrent = {
     .keys = lh_block_recurrent_keys,
     .presets = lh_block_recurrent_presets,
     .adjustable = adjustable,
-<<<<<<< HEAD
-    .compare = "[model]\nnorm = rms\npositions = t5\nt5_scaled = true\nqk_norm = l2\nhead_scale = true\nnull_logit "
-               "= true\n"
-               "see_self = false\n[memory]\nwindow = {segment}\nstates = {memory/2}\nrecurrent_layers = -{layers/3}\n"
-               "[train]\nunroll = 4\n",
-=======
     /* A quarter of the lanes, since a step has four segments of each. */
     .compare = "[model]\n" LH_WINDOW_ATTENTION
                "[memory]\nwindow = {memory}\nstates = {memory/2}\nrecurrent_layers = -{layers/4}\ndetach = false\n"
                "[train]\nunroll = 4\n[data]\nbatch = {batch/4}\n",
->>>>>>> compare
     .whole_layers_only = true,
     .learns_across = true,
     .configure = lh_block_recurrent_configure,
