@@ -31,7 +31,7 @@ static bool size_named(const char *name, const lh_recipe *sizes, int64_t memory,
     return lh_parse_integer(name, value);
 }
 
-/* The value of "2*segment" or "memory/2": factors from left to right. */
+/* The value of "2*segment", "memory/2" or "segment+memory": from left to right. */
 static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, int64_t memory, int64_t *value)
 {
     char sign = '*';
@@ -40,14 +40,19 @@ static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, in
         char word[32];
         size_t length = 0;
         int64_t factor;
-        while (at + length < end && at[length] != '*' && at[length] != '/') {
+        while (at + length < end && !strchr("*/+-", at[length])) {
             length++;
         }
         (void)snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), at);
         if (!size_named(word, sizes, memory, &factor) || factor < 1 || factor > 1 << 24) {
             return false;
         }
-        *value = sign == '*' ? *value * factor : *value / factor;
+        switch (sign) {
+        case '*': *value *= factor; break;
+        case '/': *value /= factor; break;
+        case '+': *value += factor; break;
+        default: *value -= factor; break;
+        }
         *value = *value < 1 ? 1 : *value;
         if (*value > (int64_t)1 << 32) {
             return false;

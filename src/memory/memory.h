@@ -123,8 +123,8 @@ typedef struct lh_memory_kind {
                                train.unroll > 1 and memory.detach = false */
     /* The method in `longhand compare`: what it sets of [model], [memory] and [train] at equal size, as recipe
      * text. In braces stand the sizes that all methods share: {segment}, {width}, {heads}, {layers}, {hidden}, and
-     * {memory}, how many keys a query may see beyond its segment; with factors, as in {memory/2} or {2*segment}.
-     * NULL: the method is not compared. */
+     * {memory}, how many keys a query may see beyond its segment; with factors and sums, as in {memory/2} or
+     * {segment+memory}, from left to right. NULL: the method is not compared. */
     const char *compare;
 
     /* Reads and checks the configuration; *options (heap memory, freed with lh_heap_free) is handed back in the

@@ -227,6 +227,7 @@ static void sizes_are_put_in(void **state)
         {"a = {segment}\nb = {memory}", "a = 16\nb = 12"},
         {"{memory/2} {2*segment} {width} {heads} {layers} {hidden}", "6 32 16 2 1 32"},
         {"{memory/5} {memory/100} {3*memory/2}", "2 1 18"},
+        {"{segment+memory} {layers-1} {memory-100} {memory-2*segment}", "28 1 1 160"},
         {"nothing", "nothing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
