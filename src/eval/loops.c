@@ -252,6 +252,8 @@ static lh_status read_segments(lh_eval_run *run, window_round *r, lh_error *erro
         /* Lanes go in order and rows become shorter, so nothing is overwritten before it is moved. */
         memmove(r->tokens + lane * length, tokens + inputs - part, sizeof *tokens * (size_t)part);
         memmove(r->targets + lane * length, targets + inputs - part, sizeof *targets * (size_t)part);
+        memmove(r->answers + lane * length, r->answers + lane * r->length + inputs - part,
+                sizeof *r->answers * (size_t)part);
         memset(r->tokens + lane * length + part, 0, sizeof *tokens * (size_t)(length - part));
         memset(r->targets + lane * length + part, 0xff, sizeof *targets * (size_t)(length - part));
         r->position[lane] = 0;
@@ -266,7 +268,8 @@ static lh_status read_segments(lh_eval_run *run, window_round *r, lh_error *erro
     r->length = length;
     run->read += (uint64_t)(lanes * (before + length));
     LH_TRY(lh_session_prime(run->session, r->prefix, before, r->position, error));
-    return lh_session_score(run->session, r->tokens, r->targets, length, r->nll, error);
+    int32_t *best = lh_eval_run_answers(run) ? r->best : NULL;
+    return lh_session_score_best(run->session, r->tokens, r->targets, length, r->nll, best, error);
 }
 
 static lh_status read_round(lh_eval_run *run, window_round *r, lh_error *error)

@@ -86,6 +86,7 @@ static lh_status score_block(lh_session *s, const int32_t *tokens, const int32_t
     int64_t segment = s->model->config.segment, lanes = s->stream->batch, known = known_tokens(s);
     int64_t back = known < segment - count ? known : segment - count, whole = back + count;
     lh_forward forward;
+    s->known = false;
     begin_before(s, back);
     for (int64_t lane = 0; lane < lanes; lane++) {
         int32_t *piece = s->piece + lane * whole, *row = s->segment + lane * segment;

@@ -376,6 +376,8 @@ const lh_memory_kind lh_memory_perceiver_ar = {
     .compare = "[model]\npositions = rotary\n[memory]\ninputs = {segment+memory}\n",
     .presets = presets,
     .adjustable = adjustable,
+    .compare = "[model]\nlayers = {layers-1}\npositions = rotary\nrope_interleaved = true\nrope_spacing = closed\n"
+               "rope_base = {segment+memory}\nrope_fraction = 0.5\n[memory]\ninputs = {segment+memory}\n",
     .configure = configure,
     .parameters = parameters,
     .history = history,

@@ -78,7 +78,7 @@ static lh_status score(pass *p, const lh_batch *batch, lh_validation *result, lh
         p->targets[i] = batch->mask[i] ? batch->targets[i] : -1;
         sums->bytes += batch->mask[i] ? t->source.token_bytes[batch->targets[i]] : 0;
     }
-    p->stream->memory->valid = batch->mask;
+    p->stream->memory->valid = batch->valid;
     lh_model_forward(context, t->model, p->stream, batch->inputs, p->segment, &forward);
     lh_tensor *loss = batch->scored > 0 ? lh_model_loss_best(context, t->model, forward.hidden, p->targets, NULL,
                                                              NULL, result->answered ? p->best : NULL)

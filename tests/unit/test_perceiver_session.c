@@ -397,10 +397,16 @@ static void blocks_of_other_models(void **state)
 static const size_t book_bytes[] = {61, 1, 17, 90};
 enum { BOOKS = 4, TOTAL = 61 + 1 + 17 + 90 };
 
+/* Every third token is an answer, in the second half of this test. */
+static bool is_answer(int64_t place)
+{
+    return place % 3 == 2;
+}
+
 /* What the protocol should find, with forward passes of training: blocks over a document's tokens, of which the
  * first is charged, or predicted from a start token. */
 static double strided_total(const lh_model *model, const char *text, size_t size, int64_t stride,
-                            int32_t start_token)
+                            int32_t start_token, double *answered, uint64_t *right)
 {
     int32_t row[128];
     int64_t shift = start_token >= 0, inputs = (int64_t)size - 1 + shift;
@@ -421,11 +427,30 @@ static double strided_total(const lh_model *model, const char *text, size_t size
                 for (int k = 0; k < 256; k++) {
                     sum += exp(scores[k]);
                 }
-                total += log(sum) - scores[(unsigned char)text[i]];
+                double nats = log(sum) - scores[(unsigned char)text[i]];
+                int best = 0;
+                for (int k = 1; k < 256; k++) {
+                    best = scores[k] > scores[best] ? k : best;
+                }
+                total += nats;
+                *answered += is_answer(i) ? nats : 0.0;
+                *right += is_answer(i) && best == (unsigned char)text[i];
             }
         }
     }
     return total;
+}
+
+static void mark_answers(lh_eval_corpus *corpus)
+{
+    uint32_t answers[TOTAL];
+    lh_error error = {0};
+    for (size_t d = 0; d < corpus->document_count; d++) {
+        for (uint64_t i = 0; i < corpus->documents[d].tokens; i++) {
+            answers[corpus->documents[d].start + i] = is_answer((int64_t)i) ? 1 : 0;
+        }
+    }
+    tiny_check(lh_split_set_answers(corpus->owned, answers, &error), &error);
 }
 
 static void the_strided_protocol(void **state)
@@ -449,15 +474,18 @@ static void the_strided_protocol(void **state)
     static const int64_t lanes[] = {1, 3, 5}, strides[] = {3, 6};
     for (int kind = 0; kind < 2; kind++) {
         byte_model m = byte_model_create(styles[kind], LH_F64);
+        ((double *)lh_tensor_data(m.model->output_bias[0]))[' '] = 3.0; /* so that some answers are right */
         lh_error error = {0};
         lh_eval_corpus *corpus = NULL;
         lh_eval_corpus_options where = {.path = books};
         tiny_check(lh_eval_corpus_open(&corpus, m.tokenizer, &where, &error), &error);
         for (int w = 0; w < 2; w++) {
             for (int started = 0; started < 2; started++) {
-                double expected = 0.0;
+                double expected = 0.0, answered = 0.0;
+                uint64_t right = 0;
                 for (int i = 0; i < BOOKS; i++) {
-                    expected += strided_total(m.model, texts[i], book_bytes[i], strides[w], started ? '\n' : -1);
+                    expected += strided_total(m.model, texts[i], book_bytes[i], strides[w], started ? '\n' : -1,
+                                              &answered, &right);
                 }
                 for (int l = 0; l < 3; l++) {
                     lh_eval_options o = {
@@ -475,6 +503,15 @@ static void the_strided_protocol(void **state)
                         fail_msg("kind %d, stride %d, lanes %d: %.12g nats, not %.12g", kind, (int)strides[w],
                                  (int)lanes[l], e.tally->all.nats, expected);
                     }
+                    lh_evaluation_free(&e);
+                    /* The same where only answers are scored, and which of them were the likeliest token. */
+                    mark_answers(corpus);
+                    tiny_check(lh_evaluate(&e, m.model, m.tokenizer, corpus, &o, &error), &error);
+                    corpus->owned->answered = false;
+                    assert_true(fabs(e.tally->all.nats - answered) < 1e-9 * answered);
+                    assert_int_equal(e.tally->all.tokens, corpus->owned->answers);
+                    assert_int_equal(e.tally->all.right, right);
+                    assert_true(right > 0);
                     lh_evaluation_free(&e);
                 }
             }
