@@ -12,5 +12,6 @@ extern const lh_memory_kind lh_memory_perceiver_ar;
 extern const lh_memory_kind lh_memory_block_recurrent;
 extern const lh_memory_kind lh_memory_memorizing;
 extern const lh_memory_kind lh_memory_routing;
+extern const lh_memory_kind lh_memory_routing_image;
 
 #endif

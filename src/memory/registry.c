@@ -11,6 +11,7 @@ const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_memorizing,
     &lh_memory_perceiver_ar,
     &lh_memory_routing,
+    &lh_memory_routing_image,
     NULL,
 };
 /* clang-format on */
