@@ -13,5 +13,6 @@ extern const lh_memory_kind lh_memory_block_recurrent;
 extern const lh_memory_kind lh_memory_memorizing;
 extern const lh_memory_kind lh_memory_transformer_vq;
 extern const lh_memory_kind lh_memory_routing;
+extern const lh_memory_kind lh_memory_routing_image;
 
 #endif

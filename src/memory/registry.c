@@ -12,6 +12,7 @@ const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_perceiver_ar,
     &lh_memory_transformer_vq,
     &lh_memory_routing,
+    &lh_memory_routing_image,
     NULL,
 };
 /* clang-format on */

@@ -3,11 +3,10 @@
 
 #include "memory/kinds.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ROUTING "memory.kind=routing"
+#define ROUTING "memory.kind=routing,routing-image"
 
 static const lh_recipe_key keys[] = {
     {"memory", "routing", LH_RECIPE_CHOICE, "causal", 0, 0, "causal|prefix|full", ROUTING,
@@ -47,15 +46,6 @@ static const lh_recipe_key keys[] = {
     {"memory", "centroid_start", LH_RECIPE_CHOICE, "counted", 0, 0, "counted|data|official", ROUTING,
      "counted: a centroid counts as one member at first; data: the first iteration's means; official: it counts as "
      "none, and small batches blow centroids up"},
-    {"memory", "image_height", LH_RECIPE_INTEGER, "0", 0, 4096, NULL, ROUTING,
-     "rows of an image; 0: the data is text"},
-    {"memory", "image_width", LH_RECIPE_INTEGER, "0", 0, 4096, NULL, ROUTING, "columns of an image"},
-    {"memory", "image_channels", LH_RECIPE_INTEGER, "3", 1, 16, NULL, ROUTING, "values of a pixel"},
-    {"memory", "image_block", LH_RECIPE_LIST, "", 1, 1 << 20, NULL, ROUTING,
-     "height,width of blocks, the width counting channel values: the order of an image's tokens; empty: row by "
-     "row"},
-    {"memory", "image_look_back", LH_RECIPE_LIST, "", 0, 1 << 20, NULL, ROUTING,
-     "height,width of what local heads see around their block; empty: as much as the block"},
     {0},
 };
 
@@ -84,69 +74,15 @@ static int choice_index(const lh_recipe *recipe, const char *name, const char *c
     return found;
 }
 
-/* height, width of an entry like image_block; absent: the given values. */
-static lh_status read_pair(const lh_recipe *recipe, const char *name, int64_t pair[2], lh_error *error)
-{
-    size_t count;
-    const int64_t *list = lh_recipe_list(recipe, name, &count);
-    if (count != 0 && count != 2) {
-        return lh_recipe_reject(recipe, name, error, "must be a height and a width");
-    }
-    for (size_t i = 0; i < count; i++) {
-        pair[i] = list[i];
-    }
-    return LH_OK;
-}
-
-static lh_status configure_image(const lh_memory_shape *shape, lh_routing *r, lh_error *error)
-{
-    const lh_recipe *recipe = shape->recipe;
-    lh_routing_image *g = &r->image;
-    int64_t block[2] = {0, 0}, back[2];
-    g->height = lh_recipe_integer(recipe, "memory.image_height");
-    g->width = lh_recipe_integer(recipe, "memory.image_width");
-    g->channels = lh_recipe_integer(recipe, "memory.image_channels");
-    g->values = lh_recipe_integer(recipe, "model.vocab");
-    g->scale = lh_recipe_boolean(recipe, "model.embedding_scaled") ? sqrt((double)shape->width) : 1.0;
-    if (g->height == 0) {
-        return LH_OK;
-    }
-    if (g->height * g->width * g->channels != shape->segment) {
-        return lh_recipe_reject(recipe, "memory.image_height", error,
-                                "makes images of %lld values, model.segment is %lld",
-                                (long long)(g->height * g->width * g->channels), (long long)shape->segment);
-    }
-    LH_TRY(read_pair(recipe, "memory.image_block", block, error));
-    back[0] = block[0];
-    back[1] = block[1];
-    LH_TRY(read_pair(recipe, "memory.image_look_back", back, error));
-    if (block[0] == 0) {
-        return LH_OK;
-    }
-    if (g->height % block[0] != 0 || g->width * g->channels % block[1] != 0) {
-        return lh_recipe_reject(recipe, "memory.image_block", error, "does not divide %lld rows of %lld values",
-                                (long long)g->height, (long long)(g->width * g->channels));
-    }
-    if (back[0] % block[0] != 0 || back[1] % block[1] != 0 || back[0] / block[0] >= LH_ATTENTION_MAX_SOURCES) {
-        return lh_recipe_reject(recipe, "memory.image_look_back", error,
-                                "must be multiples of the block, with at most %d rows of blocks",
-                                LH_ATTENTION_MAX_SOURCES - 1);
-    }
-    g->block_height = block[0];
-    g->block_width = block[1];
-    g->look_back_height = back[0];
-    g->look_back_width = back[1];
-    r->block = block[0] * block[1];
-    r->look_back = 0;
-    return LH_OK;
-}
-
 static lh_status check_model(const lh_memory_shape *shape, const lh_routing *r, lh_error *error)
 {
     const lh_recipe *recipe = shape->recipe;
-    if (strcmp(lh_recipe_string(recipe, "model.positions"), "none") != 0) {
+    const char *positions = lh_recipe_string(recipe, "model.positions");
+    bool added = strcmp(positions, "learned") == 0 || strcmp(positions, "sinusoidal") == 0; /* to the embeddings */
+    if (strcmp(positions, "none") != 0 && (!added || r->image.height > 0)) {
         return lh_recipe_reject(recipe, "model.positions", error,
-                                "does not go with memory.kind = routing, which has positions of its own: set none");
+                                "does not go with memory.kind = %s, which has positions of its own: set none",
+                                lh_recipe_string(recipe, "memory.kind"));
     }
     if (shape->kv_heads != shape->heads) {
         return lh_recipe_reject(recipe, "model.kv_heads", error, "must be model.heads with memory.kind = routing");
@@ -206,7 +142,9 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     r->scale = lh_recipe_real(recipe, "memory.routing_scale");
     r->commitment = lh_recipe_real(recipe, "memory.commitment");
     r->decay = lh_recipe_real(recipe, "memory.centroid_decay");
-    LH_TRY(configure_image(shape, r, error));
+    if (strcmp(lh_recipe_string(recipe, "memory.kind"), "routing-image") == 0) {
+        LH_TRY(lh_routing_image_configure(shape, r, error));
+    }
     return check_model(shape, r, error);
 }
 
@@ -395,15 +333,6 @@ static const char *cannot_write(const lh_memory_shape *shape)
                : NULL;
 }
 
-static lh_tensor *enter(lh_memory *memory, lh_entry_io *io)
-{
-    const lh_routing *r = memory->shape->options;
-    if (r->image.height > 0) {
-        return lh_routing_enter_image(memory, io);
-    }
-    return io->embed(io->context, io->model, io->tokens, memory->batch, io->count);
-}
-
 const lh_memory_kind lh_memory_routing = {
     .name = "routing",
     .summary = "each segment on its own; some heads attend within k-means clusters, the others locally",
@@ -416,11 +345,33 @@ const lh_memory_kind lh_memory_routing = {
     .history = history,
     .keys_seen = keys_seen,
     .create = create,
-    .enter = enter,
     .project = project,
     .read = read,
     .attend = attend,
     .learn = lh_routing_learn,
+    .figures = lh_routing_figures,
+    .note = note,
+    .cannot_write = cannot_write,
+};
+
+/* The same layers behind another entrance. */
+const lh_memory_kind lh_memory_routing_image = {
+    .name = "routing-image",
+    .summary = "the same on images: tokens are channel values, with positions along rows and columns",
+    .keys = lh_routing_image_keys,
+    .adjustable = adjustable,
+    .forgets = true,
+    .configure = configure,
+    .parameters = parameters,
+    .history = history,
+    .keys_seen = keys_seen,
+    .create = create,
+    .enter = lh_routing_enter_image,
+    .project = project,
+    .read = read,
+    .attend = attend,
+    .learn = lh_routing_learn,
+    .figures = lh_routing_figures,
     .note = note,
     .cannot_write = cannot_write,
 };

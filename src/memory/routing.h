@@ -94,8 +94,13 @@ lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tenso
 void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
 void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
 void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context);
+/* How evenly clusters are filled, and how tight they are, for logs. */
+void lh_routing_figures(const lh_memory *memory, lh_context *context,
+                        void (*tell)(void *user, const char *name, double value), void *user);
 
-/* Images: parameters of no layer, and the first layer's input. */
+/* Images: configuration, parameters of no layer, and the first layer's input. */
+extern const lh_recipe_key lh_routing_image_keys[];
+lh_status lh_routing_image_configure(const lh_memory_shape *shape, lh_routing *r, lh_error *error);
 lh_status lh_routing_image_parameters(const lh_memory_shape *shape, lh_parameters *list, lh_memory_parameters *out,
                                       lh_error *error);
 lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io);

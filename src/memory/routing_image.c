@@ -5,6 +5,20 @@
 
 #include <math.h>
 
+#define IMAGE "memory.kind=routing-image"
+
+const lh_recipe_key lh_routing_image_keys[] = {
+    {"memory", "image_height", LH_RECIPE_INTEGER, "32", 1, 4096, NULL, IMAGE, "rows of an image"},
+    {"memory", "image_width", LH_RECIPE_INTEGER, "32", 1, 4096, NULL, IMAGE, "columns of an image"},
+    {"memory", "image_channels", LH_RECIPE_INTEGER, "3", 1, 16, NULL, IMAGE, "values of a pixel"},
+    {"memory", "image_block", LH_RECIPE_LIST, "", 1, 1 << 20, NULL, IMAGE,
+     "height,width of blocks, the width counting channel values: the order of an image's tokens; empty: row by "
+     "row"},
+    {"memory", "image_look_back", LH_RECIPE_LIST, "", 0, 1 << 20, NULL, IMAGE,
+     "height,width of what local heads see around their block; empty: as much as the block"},
+    {0},
+};
+
 void lh_routing_image_place(const lh_routing_image *image, int64_t place, int64_t *row, int64_t *column,
                             int64_t *channel)
 {
@@ -18,6 +32,60 @@ void lh_routing_image_place(const lh_routing_image *image, int64_t place, int64_
     *row = y;
     *column = x / image->channels;
     *channel = x % image->channels;
+}
+
+/* height, width of an entry like image_block; absent: the given values. */
+static lh_status read_pair(const lh_recipe *recipe, const char *name, int64_t pair[2], lh_error *error)
+{
+    size_t count;
+    const int64_t *list = lh_recipe_list(recipe, name, &count);
+    if (count != 0 && count != 2) {
+        return lh_recipe_reject(recipe, name, error, "must be a height and a width");
+    }
+    for (size_t i = 0; i < count; i++) {
+        pair[i] = list[i];
+    }
+    return LH_OK;
+}
+
+lh_status lh_routing_image_configure(const lh_memory_shape *shape, lh_routing *r, lh_error *error)
+{
+    const lh_recipe *recipe = shape->recipe;
+    lh_routing_image *g = &r->image;
+    int64_t block[2] = {0, 0}, back[2];
+    g->height = lh_recipe_integer(recipe, "memory.image_height");
+    g->width = lh_recipe_integer(recipe, "memory.image_width");
+    g->channels = lh_recipe_integer(recipe, "memory.image_channels");
+    g->values = lh_recipe_integer(recipe, "model.vocab");
+    g->scale = lh_recipe_boolean(recipe, "model.embedding_scaled") ? sqrt((double)shape->width) : 1.0;
+    if (g->height * g->width * g->channels != shape->segment) {
+        return lh_recipe_reject(recipe, "memory.image_height", error,
+                                "makes images of %lld values, model.segment is %lld",
+                                (long long)(g->height * g->width * g->channels), (long long)shape->segment);
+    }
+    LH_TRY(read_pair(recipe, "memory.image_block", block, error));
+    back[0] = block[0];
+    back[1] = block[1];
+    LH_TRY(read_pair(recipe, "memory.image_look_back", back, error));
+    if (block[0] == 0) {
+        return LH_OK;
+    }
+    if (g->height % block[0] != 0 || g->width * g->channels % block[1] != 0) {
+        return lh_recipe_reject(recipe, "memory.image_block", error, "does not divide %lld rows of %lld values",
+                                (long long)g->height, (long long)(g->width * g->channels));
+    }
+    if (back[0] % block[0] != 0 || back[1] % block[1] != 0 || back[0] / block[0] >= LH_ATTENTION_MAX_SOURCES) {
+        return lh_recipe_reject(recipe, "memory.image_look_back", error,
+                                "must be multiples of the block, with at most %d rows of blocks",
+                                LH_ATTENTION_MAX_SOURCES - 1);
+    }
+    g->block_height = block[0];
+    g->block_width = block[1];
+    g->look_back_height = back[0];
+    g->look_back_width = back[1];
+    r->block = block[0] * block[1];
+    r->look_back = 0;
+    return LH_OK;
 }
 
 static int64_t longest_axis(const lh_routing_image *image)

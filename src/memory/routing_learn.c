@@ -2,6 +2,9 @@
  * forward pass, a moving average after each iteration, and the commitment loss that ties queries to them. */
 #include "memory/routing.h"
 
+#include <math.h>
+#include <stdio.h>
+
 static const lh_routing *options_of(const lh_memory *memory)
 {
     return memory->shape->options;
@@ -69,6 +72,53 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
     lh_tensor *loss = lh_scale(context, lh_mean(context, lh_unary(context, LH_SQUARE, off)),
                                share > 0 ? factor * (double)memory->shape->layers / share : 0.0);
     io->auxiliary = io->auxiliary ? lh_add(context, io->auxiliary, loss) : loss;
+}
+
+/* How evenly a layer's clusters are filled (the exponential of the counts' entropy, as a part of all clusters; 1:
+ * all alike), and how tight they are (mean of |centroid|^2 / width; 1: all members are the same). */
+static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
+                       void (*tell)(void *user, const char *name, double value), void *user)
+{
+    lh_tensor *const *tensors = memory->parameters[layer]->tensors;
+    const lh_tensor *counts = tensors[LH_ROUTING_COUNTS], *centroids = tensors[LH_ROUTING_CENTROIDS];
+    int64_t heads = counts->shape[0], clusters = counts->shape[1], size = lh_tensor_count(centroids);
+    double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(heads * clusters + size)),
+           filled = 0;
+    double square = 0;
+    char name[64];
+    if (!values) {
+        return;
+    }
+    lh_to_host(context, counts, values);
+    lh_to_host(context, centroids, values + heads * clusters);
+    for (int64_t h = 0; h < heads; h++) {
+        double total = 0, entropy = 0;
+        for (int64_t c = 0; c < clusters; c++) {
+            total += values[h * clusters + c] > 0 ? values[h * clusters + c] : 0;
+        }
+        for (int64_t c = 0; c < clusters && total > 0; c++) {
+            double share = values[h * clusters + c] / total;
+            entropy -= share > 0 ? share * log(share) : 0;
+        }
+        filled += exp(entropy) / (double)(clusters * heads);
+    }
+    for (int64_t i = 0; i < size; i++) {
+        square += values[heads * clusters + i] * values[heads * clusters + i] / (double)size;
+    }
+    (void)snprintf(name, sizeof name, "layer%d/clusters_filled", layer);
+    tell(user, name, filled);
+    (void)snprintf(name, sizeof name, "layer%d/clusters_tight", layer);
+    tell(user, name, square);
+}
+
+void lh_routing_figures(const lh_memory *memory, lh_context *context,
+                        void (*tell)(void *user, const char *name, double value), void *user)
+{
+    for (int layer = 0; layer < memory->shape->layers && !lh_op_stopped(context); layer++) {
+        if (lh_routing_heads(memory->shape, layer) > 0) {
+            tell_layer(memory, context, layer, tell, user);
+        }
+    }
 }
 
 static void add_to(lh_context *context, lh_tensor *to, lh_tensor *from)

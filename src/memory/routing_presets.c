@@ -11,6 +11,7 @@
 #define TEXT "input_projection = linear\nembedding_scaled = false\n"
 #define GEGLU "activation = geglu\nhidden_bias = false\n"
 #define MEMORY "[memory]\nkind = routing\n"
+#define IMAGE_MEMORY "[memory]\nkind = routing-image\n"
 #define LOCAL "routing_heads = 0\n"
 #define PG19 "vocab = 98302\nwidth = 1032\nheads = 8\nhidden = 4096\nsegment = 8192\ndropout = 0.1\n"
 #define WT103                                                                                         \
@@ -58,21 +59,21 @@ const lh_recipe_preset lh_routing_presets[] = {
          MEMORY LOCAL,
      "local Transformer, 22 layers, enwik8"},
     {"routing-cifar10",
-     "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS MEMORY
+     "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS IMAGE_MEMORY
      "routing_heads = 4\nclusters = 6\ncluster_size = 512\nimage_height = 32\nimage_width = 32\n" NO_TABLES,
      "Routing Transformer, 12 layers, CIFAR-10 images (published 2.971 bits/dim with 4 of 8 heads in 8 layers, "
      "routing "
      "= full)"},
     {"routing-cifar10-dense",
-     "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS MEMORY LOCAL
+     "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS IMAGE_MEMORY LOCAL
      "block = 3072\nlook_back = 0\nimage_height = 32\nimage_width = 32\n" NO_TABLES,
      "full attention on CIFAR-10 images (published 2.983 bits/dim)"},
     {"routing-imagenet64",
-     "[model]\nlayers = 24\nwidth = 1024\nheads = 16\nsegment = 12288\n" IMAGE LAYERS MEMORY
+     "[model]\nlayers = 24\nwidth = 1024\nheads = 16\nsegment = 12288\n" IMAGE LAYERS IMAGE_MEMORY
      "routing_heads = 4\nclusters = 8\ncluster_size = 2048\nimage_height = 64\nimage_width = 64\n" NO_TABLES,
      "Routing Transformer, 24 layers, ImageNet at 64 x 64 (published 3.43 bits/dim, routing = full)"},
     {"routing-mnist",
-     "[model]\nlayers = 12\nwidth = 512\nheads = 4\nsegment = 784\n" IMAGE LAYERS MEMORY
+     "[model]\nlayers = 12\nwidth = 512\nheads = 4\nsegment = 784\n" IMAGE LAYERS IMAGE_MEMORY
      "routing_heads = 2\nclusters = 7\ncluster_size = 112\nblock = 56\nlook_back = 56\nimage_height = 28\n"
      "image_width = 28\nimage_channels = 1\n" NO_TABLES,
      "Routing Transformer, 12 layers, MNIST images"},

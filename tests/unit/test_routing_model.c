@@ -250,10 +250,10 @@ static void published_sizes(void **state)
 
 /* ---- images ---- */
 
-#define IMAGE                                                                                           \
-    "model.layers=1", "model.width=8", "model.heads=2", "model.hidden=8", "model.segment=48",           \
-        "model.positions=none", "model.init=unit-uniform", "model.tied=false", "memory.kind=routing",   \
-        "memory.clusters=2", "memory.cluster_size=24", "memory.image_height=4", "memory.image_width=4", \
+#define IMAGE                                                                                               \
+    "model.layers=1", "model.width=8", "model.heads=2", "model.hidden=8", "model.segment=48",               \
+        "model.positions=none", "model.init=unit-uniform", "model.tied=false", "memory.kind=routing-image", \
+        "memory.clusters=2", "memory.cluster_size=24", "memory.image_height=4", "memory.image_width=4",     \
         "memory.relative=false", "memory.cluster_relative=false"
 
 /* An image's first input is nothing, whatever was read before; each value has a table by its channel, and positions
@@ -304,7 +304,7 @@ static void impossible_settings(void **state)
     } cases[] = {
         {"model.positions=rotary", "model.positions"},      {"model.kv_heads=1", "model.kv_heads"},
         {"memory.routing_heads=4", "memory.routing_heads"}, {"memory.look_back=6", "memory.look_back"},
-        {"memory.image_height=5", "memory.image_height"},   {"model.null_logit=true", "model.null_logit"},
+        {"model.same_length=true", "model.same_length"},    {"model.null_logit=true", "model.null_logit"},
         {"model.see_self=false", "model.see_self"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
