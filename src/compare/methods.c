@@ -60,21 +60,27 @@ static bool product(const char *at, const char *end, const lh_recipe *sizes, int
     }
 }
 
-/* The value of "segment+2*memory". */
+/* The value of "segment+2*memory" or "layers-1", at least 1. */
 static bool evaluate(const char *at, const char *end, const lh_recipe *sizes, int64_t memory, int64_t *value)
 {
+    char sign = '+';
     *value = 0;
     for (;;) {
-        const char *plus = memchr(at, '+', (size_t)(end - at));
+        const char *next = at;
         int64_t term;
-        if (!product(at, plus ? plus : end, sizes, memory, &term)) {
+        while (next < end && *next != '+' && *next != '-') {
+            next++;
+        }
+        if (!product(at, next, sizes, memory, &term)) {
             return false;
         }
-        *value += term;
-        if (!plus) {
+        *value += sign == '+' ? term : -term;
+        if (next == end) {
+            *value = *value < 1 ? 1 : *value;
             return true;
         }
-        at = plus + 1;
+        sign = *next;
+        at = next + 1;
     }
 }
 

@@ -373,7 +373,6 @@ const lh_memory_kind lh_memory_perceiver_ar = {
     .name = "perceiver-ar",
     .summary = "one cross-attention from the segment to all inputs, and layers over the segment alone",
     .keys = keys,
-    .compare = "[model]\npositions = rotary\n[memory]\ninputs = {segment+memory}\n",
     .presets = presets,
     .adjustable = adjustable,
     .compare = "[model]\nlayers = {layers-1}\npositions = rotary\nrope_interleaved = true\nrope_spacing = closed\n"

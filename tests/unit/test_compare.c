@@ -228,6 +228,7 @@ static void sizes_are_put_in(void **state)
         {"{memory/2} {2*segment} {width} {heads} {layers} {hidden}", "6 32 16 2 1 32"},
         {"{memory/5} {memory/100} {3*memory/2}", "2 1 18"},
         {"{segment+memory} {segment+2*memory+3} {batch} {batch/4}", "28 43 2 1"},
+        {"{layers-1} {memory-100} {segment-memory/2}", "1 1 10"},
         {"nothing", "nothing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
