@@ -23,7 +23,7 @@ shared=(data.path="$DATA" data.layout=documents data.reset_at_document=true data
 run() {
     local name=$1
     shift
-    [ -f "$work/$name/done" ] || { "$longhand" train preset=window-small "${shared[@]}" "$@" --out "$work/$name" --quiet && touch "$work/$name/done"; }
+    [ -f "$work/$name/done" ] || { "$longhand" train window-small "${shared[@]}" "$@" --out "$work/$name" --quiet && touch "$work/$name/done"; }
 }
 state=(memory.kind=block-recurrent memory.recurrent_layers=-2)
 run window-7 model.layers=7 memory.detach=false

@@ -20,7 +20,7 @@ shared=(data.path="$work/data" data.layout=documents data.reset_at_document=true
 run() { # name, then what is its own
     local name=$1
     shift
-    [ -f "$work/$name/done" ] || { "$longhand" train preset=window-small "${shared[@]}" "$@" --out "$work/$name" --quiet && touch "$work/$name/done"; }
+    [ -f "$work/$name/done" ] || { "$longhand" train window-small "${shared[@]}" "$@" --out "$work/$name" --quiet && touch "$work/$name/done"; }
 }
 accuracy() { # run, then overrides
     local name=$1
