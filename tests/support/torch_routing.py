@@ -16,11 +16,10 @@ def norm_rows(x):
 
 
 def attend(q, k, v, seen, distance, keys, values, reach, scale):
-    """q, k, v [.., n, d]; seen and distance [.., n, n] (query, key); tables [2 reach + 1, d] or None. With a reach of 0 the
-    tables' rows are distances from 0 on."""
+    """q, k, v [.., n, d]; seen and distance [.., n, n] (query, key); tables [2 reach + 1, d] or None."""
     logits = q @ k.transpose(-1, -2)
     if keys is not None:
-        row = ((distance.clamp(-reach, reach) if reach else distance) + reach).expand(logits.shape)
+        row = (distance.clamp(-reach, reach) + reach).expand(logits.shape)
         logits = logits + (q @ keys.T).gather(-1, row)
     a = (logits * scale).masked_fill(~seen, -float("inf")).softmax(-1)
     out = a @ v
@@ -29,9 +28,30 @@ def attend(q, k, v, seen, distance, keys, values, reach, scale):
     return out
 
 
-def causal_rows(table, reach, count):
-    """The rows of a table for distances 0 .. count - 1."""
-    return None if table is None else table[reach + torch.arange(count).clamp(max=reach)]
+def far_to_near(table, reach, count):
+    """The rows of a table for distances count - 1 .. 0."""
+    return None if table is None else table[reach + torch.arange(count - 1, -1, -1).clamp(max=reach)]
+
+
+def by_key(x):
+    """[.., q, k] by position from far to near -> by key, the last query standing on the last key (Dai et al. 2019)."""
+    *lead, q, k = x.shape
+    return F.pad(x, (1, 0)).reshape(*lead, k + 1, q)[..., 1:, :].reshape(*lead, q, k)
+
+
+def by_position(x):
+    """The way back: later keys must hold zeros."""
+    *lead, q, k = x.shape
+    return F.pad(x.reshape(*lead, k, q), (0, 0, 1, 0)).reshape(*lead, q, k + 1)[..., 1:]
+
+
+def attend_blocks(q, k, v, seen, keys, values, scale):
+    """As attend, where the last query stands on the last key and nothing later is seen; tables far to near."""
+    logits = q @ k.transpose(-1, -2)
+    if keys is not None:
+        logits = logits + by_key(q @ keys.T)
+    a = (logits * scale).masked_fill(~seen, -float("inf")).softmax(-1)
+    return a @ v if values is None else a @ v + by_position(a) @ values
 
 
 class RoutingModel(torch.nn.Module):
@@ -73,16 +93,19 @@ class RoutingModel(torch.nn.Module):
         keys, values = self.get(f"layers.{i}.memory.cluster_keys.table"), self.get(f"layers.{i}.memory.cluster_values.table")
         return attend(x, x, v, seen, distance, keys, values, c["distance"], 1.0)
 
+    def inside(self, i, x, v):
+        """Attention of clusters [.., size, d]."""
+        at = torch.arange(x.shape[-2])
+        keys, values = self.get(f"layers.{i}.memory.cluster_keys.table"), self.get(f"layers.{i}.memory.cluster_values.table")
+        return attend(x, x, v, at[:, None] >= at[None], at[:, None] - at[None], keys, values, self.c["distance"], 1.0)
+
     def full(self, i, x, v, scores):
         c = self.c
         size = min(c["size"], x.shape[2])
         chosen = scores.transpose(2, 3).topk(size, -1).indices.sort(-1).values  # [lanes, heads, clusters, size]
         pick = chosen.flatten(2)[..., None]
         gather = lambda rows: rows.gather(2, pick.expand(*pick.shape[:3], rows.shape[3])).unflatten(2, (c["clusters"], size))
-        at = torch.arange(size)
-        keys, values = self.get(f"layers.{i}.memory.cluster_keys.table"), self.get(f"layers.{i}.memory.cluster_values.table")
-        out = attend(gather(x), gather(x), gather(v), at[:, None] >= at[None], at[:, None] - at[None], keys, values,
-                     c["distance"], 1.0).flatten(2, 3)
+        out = self.inside(i, gather(x), gather(v)).flatten(2, 3)
         sums = torch.zeros_like(v).scatter_add(2, pick.expand_as(out), out)
         counts = torch.zeros(*v.shape[:3], 1).scatter_add(2, pick, torch.ones_like(pick, dtype=v.dtype))
         return sums / (counts + 0.01)
@@ -167,21 +190,19 @@ class RoutingBlocks(RoutingModel):
         """[.., n, d] -> [.., n / block, back + block, d]: each block with what stands before it."""
         return F.pad(x, (0, 0, back, 0)).unfold(2, back + block, block).transpose(-1, -2)
 
+    def tables(self, i, where, count):
+        return (far_to_near(self.get(f"layers.{i}.memory.{where}_{what}.table"), self.c["distance"], count)
+                for what in ("keys", "values"))
+
     def local(self, i, q, k, v):
-        c = self.c
-        block, back, n = c["block"], c["back"], q.shape[2]
+        block, back, n = self.c["block"], self.c["back"], q.shape[2]
         query, key = torch.arange(block)[:, None], torch.arange(back + block)[None] - back
-        first = torch.arange(n // block)[:, None, None] * block
-        seen = (key <= query) & (first + key >= 0)
-        keys, values = (causal_rows(self.get(f"layers.{i}.memory.local_{what}.table"), c["distance"], back + block)
-                        for what in ("keys", "values"))
-        out = attend(q.unflatten(2, (-1, block)), self.windows(k, block, back), self.windows(v, block, back), seen,
-                     (query - key).clamp(min=0), keys, values, 0, q.shape[3] ** -0.5)
-        return out.flatten(2, 3)
+        seen = (key <= query) & (torch.arange(n // block)[:, None, None] * block + key >= 0)
+        return attend_blocks(q.unflatten(2, (-1, block)), self.windows(k, block, back), self.windows(v, block, back), seen,
+                             *self.tables(i, "local", back + block), q.shape[3] ** -0.5).flatten(2, 3)
 
     def causal(self, i, x, v, near):
-        c, n = self.c, x.shape[2]
-        size = c["size"]
+        size, n = self.c["size"], x.shape[2]
         order = near.sort(stable=True).indices[..., None]
         row = lambda rows: rows.gather(2, order.expand(*order.shape[:3], rows.shape[3]))
         place = near[..., None].gather(2, order)
@@ -190,9 +211,11 @@ class RoutingBlocks(RoutingModel):
         inside = torch.arange(n // size)[:, None, None] * size + key >= 0
         seen = (key <= query) & (key > query - size) & inside & \
             (place.unflatten(2, (-1, size)) == label[..., None, :])
-        keys, values = (causal_rows(self.get(f"layers.{i}.memory.cluster_{what}.table"), c["distance"], 2 * size)
-                        for what in ("keys", "values"))
         xs, vs = row(x), row(v)
-        out = attend(xs.unflatten(2, (-1, size)), self.windows(xs, size, size), self.windows(vs, size, size), seen,
-                     (query - key).clamp(min=0), keys, values, 0, 1.0).flatten(2, 3)
+        out = attend_blocks(xs.unflatten(2, (-1, size)), self.windows(xs, size, size), self.windows(vs, size, size), seen,
+                            *self.tables(i, "cluster", 2 * size), 1.0).flatten(2, 3)
         return torch.zeros_like(v).scatter(2, order.expand_as(out), out)
+
+    def inside(self, i, x, v):
+        size = x.shape[-2]
+        return attend_blocks(x, x, v, torch.ones(size, size, dtype=torch.bool).tril(), *self.tables(i, "cluster", size), 1.0)
