@@ -605,6 +605,8 @@ const lh_memory_kind lh_memory_transformer_vq = {
     .keys = keys,
     .presets = lh_vq_presets,
     .adjustable = adjustable,
+    .compare = "[model]\npositions = none\nnorm = rms\nactivation = relu2\nprojection_bias = false\n[memory]\ngated = "
+               "false\ncodes = {memory/2}\nlength = {memory/2}\ncodebook_init = keys\ndetach = false\n[train]\nunroll = 4\n",
     .configure = configure,
     .parameters = parameters,
     .history = history,
@@ -614,4 +616,5 @@ const lh_memory_kind lh_memory_transformer_vq = {
     .enter = enter,
     .sublayer = sublayer,
     .learn = learn,
+    .figures = lh_vq_figures,
 };

@@ -281,3 +281,62 @@ void lh_vq_learn(lh_memory *const *memories, int count, lh_context *context, int
         }
     }
 }
+
+/* ---- figures ---- */
+
+typedef struct usage {
+    double entropy, least, dead, length; /* sums over heads; least: over layers */
+} usage;
+
+/* Counts below this part of the mean count as dead. */
+#define DEAD_SHARE 0.01
+
+static void add_usage(usage *u, const desk *d, int64_t head)
+{
+    const double *count = d->count + head * d->codes, *sum = d->sum + head * d->codes * d->width;
+    double total = 0, entropy = 0, dead = 0, length = 0;
+    for (int64_t s = 0; s < d->codes; s++) {
+        total += count[s];
+    }
+    for (int64_t s = 0; s < d->codes; s++) {
+        double part = total > 0 ? count[s] / total : 0, square = 0;
+        entropy -= part > 0 ? part * log(part) : 0;
+        dead += part * (double)d->codes < DEAD_SHARE;
+        for (int64_t i = 0; i < d->width; i++) {
+            square += sum[s * d->width + i] * sum[s * d->width + i];
+        }
+        length += part * sqrt(square) / fmax(count[s], COUNT_FLOOR);
+    }
+    u->entropy += d->codes > 1 ? entropy / log((double)d->codes) : 1;
+    u->dead += dead / (double)d->codes;
+    u->length += length / pow((double)d->width, 0.25);
+}
+
+void lh_vq_figures(const lh_memory *memory, lh_context *context,
+                   void (*tell)(void *user, const char *name, double value), void *user)
+{
+    const lh_memory_shape *s = memory->shape;
+    usage all = {.least = INFINITY};
+    for (int layer = 0; layer < s->layers; layer++) {
+        const lh_memory_parameters *p = memory->parameters[layer];
+        desk d;
+        if (!desk_open(&d, context, p, p->tensors[LH_VQ_COUNT])) {
+            return;
+        }
+        usage own = {0};
+        for (int64_t head = 0; head < d.heads; head++) {
+            add_usage(&own, &d, head);
+        }
+        all.entropy += own.entropy;
+        all.dead += own.dead;
+        all.length += own.length;
+        all.least = fmin(all.least, own.entropy / (double)d.heads);
+    }
+    double books = (double)(s->layers * s->kv_heads);
+    if (books > 0) {
+        tell(user, "code_entropy", all.entropy / books);
+        tell(user, "code_entropy_least", all.least);
+        tell(user, "dead_codes", all.dead / books);
+        tell(user, "code_length", all.length / books);
+    }
+}

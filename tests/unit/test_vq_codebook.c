@@ -290,6 +290,45 @@ static void dead_codes_come_back(void **state)
     }
 }
 
+typedef struct told {
+    double entropy, least, dead, length;
+    int count;
+} told;
+
+static void take(void *user, const char *name, double value)
+{
+    told *t = user;
+    *(strcmp(name, "code_entropy") == 0         ? &t->entropy
+      : strcmp(name, "code_entropy_least") == 0 ? &t->least
+      : strcmp(name, "dead_codes") == 0         ? &t->dead
+                                                : &t->length) = value;
+    t->count++;
+}
+
+/* Figures of codebooks whose use is known: one layer uses its codes evenly, the other one of six. */
+static void figures_of_use(void **state)
+{
+    (void)state;
+    const char *arguments[] = {GAU, "model.segment=8", NULL};
+    tiny t = tiny_create(arguments, 1, 7);
+    told all = {0};
+    for (int layer = 0; layer < LAYERS; layer++) {
+        for (int i = 0; i < HEADS * CODES; i++) {
+            double count = layer == 0 || i % CODES == 1 ? 5 : 0;
+            book_of(t.model, layer, "count")[i] = count;
+            for (int x = 0; x < KEY; x++) {
+                book_of(t.model, layer, "sum")[i * KEY + x] = x == 0 ? count * sqrt(2.0) : 0; /* as long as keys */
+            }
+        }
+    }
+    t.model->memory_kind->figures(t.stream->memory, t.context, take, &all);
+    assert_int_equal(all.count, 4);
+    assert_true(fabs(all.entropy - 0.5) < 1e-12 && fabs(all.least) < 1e-12);
+    assert_true(fabs(all.dead - 5.0 / 12) < 1e-12 && fabs(all.length - 1) < 1e-12);
+    lh_context_reset(t.context);
+    tiny_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +336,7 @@ int main(void)
         cmocka_unit_test(counts_converge),
         cmocka_unit_test(first_codes_are_keys),
         cmocka_unit_test(dead_codes_come_back),
+        cmocka_unit_test(figures_of_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
