@@ -337,6 +337,10 @@ const lh_memory_kind lh_memory_routing = {
     .name = "routing",
     .summary = "each segment on its own; some heads attend within k-means clusters, the others locally",
     .keys = keys,
+    /* Windows of four segments, a quarter of the lanes: as many tokens in a step, and something to route in. */
+    .compare = "[model]\npositions = none\nsegment = {4*segment}\n[data]\nbatch = {batch/4}\n"
+               "[memory]\nrouting_heads = {heads/2}\nskip_first = {layers/2}\nclusters = 8\nblock = {segment/2}\n"
+               "look_back = {segment/2}\ndistance = {segment}\n",
     .presets = lh_routing_presets,
     .adjustable = adjustable,
     .forgets = true,
