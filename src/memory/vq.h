@@ -46,8 +46,9 @@ void lh_vq_gather(lh_memory *memory, lh_context *context, int first, lh_tensor *
 /* Moves the codebook of a layer towards what all memories gathered, and clears that. first: as above. */
 void lh_vq_learn(lh_memory *const *memories, int count, lh_context *context, int layer, int first);
 
-/* How the codebooks of all layers are used: entropies of the moving counts as a part of ln S (mean, and of the layer
- * where it is least), the part of codes that hardly any key has, and the length of codes beside that of keys. */
+/* How the codebooks of all layers are used: entropies of the moving counts as a part of ln S (mean, and of the
+ * layer where it is least), the part of codes that hardly any key has, and the length of codes beside that of keys.
+ */
 void lh_vq_figures(const lh_memory *memory, lh_context *context,
                    void (*tell)(void *user, const char *name, double value), void *user);
 

@@ -332,10 +332,8 @@ static void figures_of_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(averages_move),
-        cmocka_unit_test(counts_converge),
-        cmocka_unit_test(first_codes_are_keys),
-        cmocka_unit_test(dead_codes_come_back),
+        cmocka_unit_test(averages_move),        cmocka_unit_test(counts_converge),
+        cmocka_unit_test(first_codes_are_keys), cmocka_unit_test(dead_codes_come_back),
         cmocka_unit_test(figures_of_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
