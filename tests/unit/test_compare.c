@@ -465,6 +465,7 @@ static void signals_are_handed_on(void **state)
     char byte;
     assert_int_equal(pipe(ends), 0);
     pid_t caller = fork();
+    assert_true(caller >= 0); /* else the signals below would go to everyone */
     if (caller == 0) {
         lh_string answer = {0};
         lh_error error = {0};
@@ -500,6 +501,7 @@ static void children_die_with_their_caller(void **state)
     char byte;
     assert_int_equal(pipe(ends), 0);
     pid_t caller = fork();
+    assert_true(caller >= 0); /* else the signals below would go to everyone */
     if (caller == 0) {
         lh_string answer = {0};
         lh_error error = {0};
