@@ -312,6 +312,13 @@ static lh_status open_dataset(lh_dataset *dataset, const char *path, const char 
     if (status == LH_OK) {
         status = lh_json_object(&root, "splits", &splits, error);
     }
+    if (status == LH_OK) { /* a name that is misspelt would be a split that silently is not there */
+        const char *names[LH_SPLITS];
+        for (int i = 0; i < LH_SPLITS; i++) {
+            names[i] = lh_split_name(i);
+        }
+        status = lh_json_expect_keys(&splits, names, LH_SPLITS, error);
+    }
     for (int i = 0; status == LH_OK && i < LH_SPLITS; i++) {
         status = open_split(dataset, i, &splits, error);
     }

@@ -39,7 +39,7 @@ CASES.update({
 
 
 def read(path):
-    types = {"F32": np.float32, "F64": np.float64}
+    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "F16": np.float16, "I8": np.int8}
     with open(path, "rb") as file:
         data = file.read()
     length = struct.unpack("<Q", data[:8])[0]
