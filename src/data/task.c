@@ -13,7 +13,7 @@ static lh_status find_kind(const char *name, const lh_task_kind **kind, lh_error
 {
     const char *names[16];
     size_t count = 0;
-    for (; lh_tasks[count] && count < 16; count++) {
+    for (; count < 16 && lh_tasks[count]; count++) {
         names[count] = lh_tasks[count]->name;
         if (strcmp(name, names[count]) == 0) {
             *kind = lh_tasks[count];
