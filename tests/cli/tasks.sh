@@ -82,7 +82,9 @@ check "and are far apart" holds eval.json '{d["from"] for d in v["by_distance"]}
 "$longhand" eval run --score all --protocol stream --json >all.json
 check "all tokens on request" holds all.json '"accuracy" not in v and v["scored"] == v["tokens"]'
 refuses "rows have no lines" 7 "no text" "$longhand" eval run --protocol line
-check "a prompt of symbols" sh -c "'$longhand' generate run --prompt 'k1 v2 n0 k1' --tokens 3 --seed 1 | grep -q '^k1 v2 n0 k1\|[kvn][0-9]'"
+equal "symbols can be written" "$("$longhand" generate run --prompt 'k1 v2 n0 k1' --tokens 3 --seed 1 | grep -o '[kvn][0-9]*' |
+    tail -n 3 | wc -l)" 3
+refuses "and only symbols" 10 "not in the vocabulary" "$longhand" generate run --prompt 'k1 w2' --tokens 3
 # shellcheck disable=SC2086
 check "all tokens in training" "$longhand" train recipe.ini $settings data.path=rows data.scored=all --out all
 refuses "a run keeps what it scores" 7 "data.scored = answers, not all" "$longhand" train run --resume data.scored=all \
@@ -93,7 +95,7 @@ for recipe in "$root"/recipes/copy-*.ini "$root"/recipes/recall-*.ini; do
     data=$(sed -n 's/^# *longhand \(data make .*\) --out .*/\1/p' "$recipe")
     # shellcheck disable=SC2086
     "$longhand" $data --rows 40 --validation 4 --test 4 --force --out recipe-data >/dev/null
-    check "$(basename "$recipe")" "$longhand" train "$recipe" data.path=recipe-data train.steps=2 train.minutes=0 \
+    check "$(basename "$recipe")" "$longhand" train "$recipe" data.path=recipe-data train.steps=2 train.init_from= \
         --out "run-$(basename "$recipe" .ini)"
 done
 finish
