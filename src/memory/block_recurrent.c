@@ -18,8 +18,8 @@
 static const char *const adjustable[] = {"memory.strict", "memory.clear_every", NULL};
 
 /* State of a layer: the window's entries; then, where there is a state, the state [batch, states, width], its age
- * in blocks (i32 [batch, 1]; 0: it starts), what the last block kept of it (f [2, width], for reports), and its
- * keys and values, which stand still while a block is read. */
+ * in blocks (i32 [batch, 1]; 0: it starts), what the last block kept of it ([batch, gates, width], for reports),
+ * and its keys and values, which stand still while a block is read. */
 enum { STATE = LH_WINDOW_ENTRIES, AGE, KEPT, STATE_KEYS, STATE_VALUES };
 
 static int64_t history(const lh_memory_shape *shape)
@@ -38,11 +38,17 @@ static double keys_seen(const lh_memory_shape *shape, int layer)
 
 /* ---- state ---- */
 
+static int64_t gates(const lh_recurrence *o)
+{
+    return o->cell.form == LH_CELL_DUAL ? 2 : 1;
+}
+
 static lh_status create(lh_memory *memory, lh_error *error)
 {
     const lh_memory_shape *s = memory->shape;
     const lh_recurrence *o = s->options;
-    int64_t c[3] = {memory->batch, o->states, s->width}, age[2] = {memory->batch, 1}, kept[2] = {2, s->width};
+    int64_t c[3] = {memory->batch, o->states, s->width}, age[2] = {memory->batch, 1};
+    int64_t kept[3] = {memory->batch, gates(o), s->width};
     int64_t k[4] = {memory->batch, o->states, s->kv_heads, s->key_width};
     int64_t v[4] = {memory->batch, o->states, s->kv_heads, s->value_width};
     for (int layer = 0; layer < s->layers; layer++) {
@@ -53,8 +59,8 @@ static lh_status create(lh_memory *memory, lh_error *error)
         }
         LH_TRY(lh_memory_add(memory, LH_STATE_CARRIED, memory->dtype, 3, c, error, "layers.%d.state", layer));
         LH_TRY(lh_memory_add(memory, LH_STATE_CARRIED, LH_I32, 2, age, error, "layers.%d.state.age", layer));
-        LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, kept, error, "layers.%d.state.kept",
-                             layer));
+        LH_TRY(
+            lh_memory_add(memory, LH_STATE_CARRIED, memory->dtype, 3, kept, error, "layers.%d.state.kept", layer));
         if (memory->inference) {
             LH_TRY(lh_memory_add_derived(memory, 4, k, error, "layers.%d.state.keys", layer));
             LH_TRY(lh_memory_add_derived(memory, 4, v, error, "layers.%d.state.values", layer));
@@ -276,21 +282,22 @@ static lh_tensor *gather(lh_memory *memory, lh_layer_io *io, int state)
 
 /* ---- the end of a block ---- */
 
-/* For reports: the means over lanes and states of the factors that the state was multiplied with. */
+/* For reports: the means over states of the factors that the state was multiplied with, [batch, gates, width]. */
 static void note_kept(lh_memory *memory, lh_context *context, int layer, lh_tensor *const *kept)
 {
-    lh_tensor *rows = memory->state[lh_memory_entry(memory, layer, KEPT)].stored;
+    int64_t count = gates(memory->shape->options), width = memory->shape->width, batch = memory->batch;
+    lh_tensor *rows[2] = {NULL};
     bool recording = context->recording;
     context->recording = false;
-    for (int i = 0; i < 2 && !lh_op_stopped(context); i++) {
-        lh_tensor *mean = kept[i];
-        while (mean && mean->ndim > 1) {
-            mean = lh_mean_dim(context, mean, 0);
-        }
-        if (mean) {
-            lh_tensor *row = lh_slice(context, rows, 0, i, 1);
-            lh_memory_copy_values(context, lh_reshape(context, mean, 2, (int64_t[]){1, mean->shape[0]}), row);
-        }
+    for (int i = 0; i < count && !lh_op_stopped(context); i++) {
+        bool fixed = kept[i]->ndim == 1; /* the same for all lanes */
+        lh_tensor *mean = fixed ? kept[i] : lh_mean_dim(context, kept[i], 1);
+        rows[i] = lh_reshape(context, mean, 3, (int64_t[]){fixed ? 1 : batch, 1, width});
+        rows[i] = fixed ? lh_expand(context, rows[i], 0, batch) : rows[i];
+    }
+    if (!lh_op_stopped(context)) {
+        lh_memory_set(memory, context, lh_memory_entry(memory, layer, KEPT),
+                      lh_concat(context, (int)count, rows, 1));
     }
     context->recording = recording;
 }
@@ -352,23 +359,25 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     } quantiles[] = {{"kept_p05", 0.05}, {"kept_p50", 0.5}, {"kept_p95", 0.95}};
     const lh_tensor *kept = memory->state[lh_memory_entry(memory, layer, KEPT)].stored;
     const lh_tensor *c = memory->state[lh_memory_entry(memory, layer, STATE)].stored;
-    const lh_recurrence *o = memory->shape->options;
-    int64_t width = memory->shape->width, count = lh_tensor_count(c);
-    double *rows = lh_arena_alloc(&context->arena, sizeof *rows * (size_t)(2 * width + count)), *state, above = 0,
-           sum = 0;
+    int64_t width = memory->shape->width, count = lh_tensor_count(c), factors = kept->shape[1];
+    double *rows = lh_arena_alloc(&context->arena, sizeof *rows * (size_t)width), above = 0, sum = 0;
+    double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(lh_tensor_count(kept) + count));
     char name[64];
-    if (!rows) {
+    if (!rows || !values) {
         return;
     }
-    state = rows + 2 * width;
-    lh_to_host(context, kept, rows);
-    lh_to_host(context, c, state);
+    lh_to_host(context, kept, values);
     for (int64_t i = 0; i < width; i++) {
-        rows[i] *= o->cell.form == LH_CELL_DUAL ? rows[width + i] : 1.0;
+        rows[i] = 0;
+        for (int64_t lane = 0; lane < memory->batch; lane++) {
+            const double *first = values + lane * factors * width + i;
+            rows[i] += first[0] * (factors > 1 ? first[width] : 1.0) / (double)memory->batch;
+        }
         above += rows[i] > 0.99;
     }
+    lh_to_host(context, c, values);
     for (int64_t i = 0; i < count; i++) {
-        sum += state[i] * state[i];
+        sum += values[i] * values[i];
     }
     qsort(rows, (size_t)width, sizeof *rows, compare);
     for (size_t i = 0; i < sizeof quantiles / sizeof quantiles[0]; i++) {

@@ -35,6 +35,9 @@ static const char tiny_text[] = "[data]\npath = nowhere\nbatch = 2\n"
 #define TINY_ROUTING                                                                                               \
     "memory.kind=routing", "model.positions=none", "memory.clusters=3", "memory.cluster_size=4", "memory.block=4", \
         "memory.look_back=4", "memory.distance=5"
+#define TINY_BLOCKS                                                                                    \
+    "memory.kind=block-recurrent", "memory.window=8", "memory.states=4", "memory.recurrent_layers=-1", \
+        "model.positions=t5", "model.t5_buckets=8", "model.t5_distance=16", "model.qk_norm=l2", "train.unroll=2"
 #define TINY_DROPOUT                                                                                               \
     "model.dropout=0.2", "model.attention_dropout=0.1", "model.hidden_dropout=0.1", "model.embedding_dropout=0.1", \
         "model.position_dropout=0.1"

@@ -52,7 +52,7 @@ static unsigned char *trained(const char *const *settings, const lh_backend *bac
 static void training(void **state)
 {
     (void)state;
-    static const char *const settings[][14] = {
+    static const char *const settings[][16] = {
         {POSITIONS("none"), "train.learning_rate=1e-2", NULL},
         {POSITIONS("rotary"), "model.activation=swiglu", "model.norm=rms", "train.optimizer=sgd",
          "model.kv_heads=1", NULL},
@@ -75,6 +75,9 @@ static void training(void **state)
         {TINY_COMPRESSIVE, "memory.function=mean", "memory.positions=scaled", NULL},
         {TINY_COMPRESSIVE, "memory.function=most-used", "data.layout=documents", "data.reset_at_document=true",
          NULL},
+        {TINY_BLOCKS, "model.attention_input_dropout=0.1", "data.layout=documents", "data.reset_at_document=true",
+         NULL},
+        {TINY_BLOCKS, "memory.feedback=true", "memory.cell=dual", "memory.gate=lstm", "memory.strict=true", NULL},
         {TINY_VQ, TINY_VQ_DROPOUT, "train.unroll=2", "memory.detach=false", NULL},
         {TINY_VQ, "memory.codebook_init=keys", "memory.restart_below=2", "memory.absolute_positions=true",
          "train.accumulate=2", NULL},

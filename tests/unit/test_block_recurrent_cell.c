@@ -322,7 +322,8 @@ static void every_preset_is_a_model(void **state)
         size_t recurrent;
         (void)lh_recipe_list(recipe, "memory.recurrent_layers", &recurrent);
         int64_t cache = 2 * w * (key ? heads * key : width), c = lh_recipe_integer(recipe, "memory.states") * width;
-        assert_int_equal(d.state_bytes, 4 * (layers * (cache + 1) + (int64_t)recurrent * (c + 1)));
+        int64_t kept = strcmp(lh_recipe_string(recipe, "memory.cell"), "dual") == 0 ? 2 * width : width;
+        assert_int_equal(d.state_bytes, 4 * (layers * (cache + 1) + (int64_t)recurrent * (c + 1 + kept)));
         lh_recipe_free(recipe);
         seen++;
     }

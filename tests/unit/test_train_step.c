@@ -425,8 +425,10 @@ static void no_allocation_per_step(void **state)
          "data.minimum_crop=12", "train.z_loss=1e-4", "train.loss=sum", NULL},
         {TINY_ROUTING, NULL},
         {TINY_ROUTING, "memory.routing=full", "train.accumulate=2", NULL},
+        {TINY_BLOCKS, "memory.gate=lstm", "memory.feedback=true", "data.layout=documents",
+         "data.reset_at_document=true", NULL},
     };
-    for (int kind = 0; kind < 10; kind++) {
+    for (int kind = 0; kind < 11; kind++) {
         tiny t;
         opened(&t, kinds[kind], LH_F32);
         int settled = kind == 1 ? 3 : 1; /* the first update is part of the first round */
@@ -508,12 +510,15 @@ static void nonsense_is_refused(void **state)
 {
     (void)state;
     static const struct {
-        const char *settings[4], *message;
+        const char *settings[16], *message;
     } cases[] = {
         {{"train.steps=0"}, "train.steps, train.tokens or train.minutes"},
         {{"train.accumulate=3"}, "does not divide data.batch = 2"},
         {{"train.unroll=2", "train.forget_every=5"}, "forget_every"},
         {{"train.unroll=2", "memory.detach=false", "train.recompute=true"}, "recompute"},
+        {{TINY_BLOCKS, "memory.detach=true"}, "parts of it would never learn"},
+        {{TINY_BLOCKS, "train.unroll=1"}, "parts of it would never learn"},
+        {{TINY_BLOCKS, "train.recompute=true"}, "recompute"},
         {{"model.vocab=5"}, "smaller than the tokenizer's 11"},
         {{"data.batch=4000"}, "4000"},
     };
