@@ -59,12 +59,13 @@ static lh_tensor *attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
     const lh_routing *r = memory->shape->options;
     lh_context *context = io->context;
     int64_t width = x->shape[3], v_width = v->shape[3], one[3] = {1, 1, count};
-    int32_t *place = lh_arena_alloc(&context->arena, 2 * sizeof *place * (size_t)count), *ends = place + count;
+    int32_t *place = lh_arena_alloc(&context->arena, 2 * sizeof *place * (size_t)count);
     lh_tensor *empty;
     lh_tensor *list = lh_top_so_far_lists(context, scores, count, all->triple + 3 * first, size, &empty);
     if (!place || !list) {
         return NULL;
     }
+    int32_t *ends = place + count;
     for (int64_t i = 0; i < count; i++) {
         place[i] = all->triple[3 * (first + i) + 1];
         ends[i] = (int32_t)size;
