@@ -125,7 +125,7 @@ equal "to the same end" "$(field stopped/report.json '[x["value"] for x in r["ru
 # A method that does not fit into memory is reported, the other goes on, and the exit code tells.
 starved() {
     local code=0
-    (ulimit -v 4000000 && "$longhand" compare small.ini --out starved compressive:memory.compressed=16M \
+    (ulimit -v 1500000 && "$longhand" compare small.ini --out starved compressive:memory.compressed=16M \
         --budget tokens=2k >/dev/null 2>starved.err) || code=$?
     [ "$code" = 4 ] && grep -q '1 of 2 runs failed; the first is compressive-1: ' starved.err
 }
