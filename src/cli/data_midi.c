@@ -252,7 +252,7 @@ static lh_status run_midi(const lh_command *command, lh_error *error)
 
 const lh_verb lh_verb_data_midi = {
     .name = "data midi",
-    .summary = "Turn performances (MIDI files, lists of notes) into texts of events, and back",
+    .summary = "Turn MIDI files or notes into texts of events, and back",
     .operands = "SOURCE OUT",
     .description =
         "Reads a MIDI file, a JSON list of notes, or a folder of them, and writes OUT/events, one text of events "

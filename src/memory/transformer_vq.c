@@ -608,7 +608,7 @@ const lh_memory_kind lh_memory_transformer_vq = {
     .compare =
         "[model]\npositions = none\nnorm = rms\nactivation = relu2\nprojection_bias = false\n[memory]\ngated = "
         "false\ncodes = {memory/2}\nlength = {memory/2}\ncodebook_init = keys\ndetach = false\n[train]\nunroll = "
-        "4\n",
+        "4\n[data]\nbatch = {batch/4}\n",
     .configure = configure,
     .parameters = parameters,
     .history = history,
