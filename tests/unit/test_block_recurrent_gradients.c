@@ -17,6 +17,7 @@ static void gradients_flow_between_blocks(void **state)
     double gradient[S * D];
     memcpy(gradient, tiny_grad(&t, start), sizeof gradient);
     assert_true(largest(gradient, S * D) > 1e-9);
+    assert_true(largest(tiny_grad(&t, "layers.1.memory.state.identity.table"), S * D) > 1e-9);
     t.context->recording = false;
     for (int i = 0; i < S * D; i += 7) {
         double *x = tiny_values(&t, start) + i, kept = *x, loss[2];
