@@ -50,8 +50,12 @@ static lh_tensor *with_rows(lh_context *context, lh_tensor *x)
     return x->shape[3] == 1 || x->stride[3] == 1 ? x : lh_packed(context, x);
 }
 
+/* Of a tensor that could not be made: nothing. The context has the error, and runs no kernel. */
 static lh_strided strided_of(const lh_tensor *x)
 {
+    if (!x) {
+        return (lh_strided){0};
+    }
     return (lh_strided){
         .data = lh_tensor_data(x), .batch = x->stride[0], .head = x->stride[1], .row = x->stride[2]};
 }
