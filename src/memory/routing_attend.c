@@ -163,7 +163,7 @@ lh_tensor *lh_routing_attend_strided(lh_memory *memory, lh_layer_io *io, int64_t
     lh_tensor *qkv[3] = {heads_of(context, io->q, first, heads), heads_of(context, io->k, first, heads),
                          heads_of(context, io->v, first, heads)};
     lh_attention_options options = {.scale = io->options.scale, .dropout = io->attention_dropout};
-    if (lh_op_stopped(context)) {
+    if (lh_op_stopped(context) || !qkv[0] || !qkv[1] || !qkv[2]) {
         return NULL;
     }
     int64_t batch = qkv[0]->shape[0], length = qkv[1]->shape[2];

@@ -367,7 +367,7 @@ static lh_tensor *make_relative(const pass *a)
 /* x with dimension `dim` of kv_heads repeated for the heads of each group. */
 static lh_tensor *for_all_heads(const pass *a, lh_tensor *x, int dim)
 {
-    int64_t group = a->shape->heads / a->shape->kv_heads, shape[LH_MAX_DIMS];
+    int64_t group = a->shape->heads / a->shape->kv_heads, shape[LH_MAX_DIMS] = {0};
     int ndim = x ? x->ndim : 0;
     if (group == 1 || !x) {
         return x;

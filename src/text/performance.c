@@ -346,7 +346,9 @@ lh_status lh_performance_encode(lh_performance *p, const lh_event_vocabulary *v,
     if (!edges) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu notes", p->note_count);
     }
-    qsort(p->notes, p->note_count, sizeof *p->notes, compare_notes);
+    if (p->note_count > 0) { /* the list of none has no address */
+        qsort(p->notes, p->note_count, sizeof *p->notes, compare_notes);
+    }
     for (size_t i = 0; i < p->note_count; i++) {
         const lh_note *note = &p->notes[i];
         if (note->pitch >= v->first_pitch && note->pitch <= v->last_pitch) {
