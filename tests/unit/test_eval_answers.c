@@ -202,7 +202,8 @@ static void protocols_against_brute_force(void **state)
         options_of(LH_PROTOCOL_STREAM, 0, 0, 1),     options_of(LH_PROTOCOL_PACK, 21, 0, 3),
         options_of(LH_PROTOCOL_SLIDE, 20, 6, 2),     options_of(LH_PROTOCOL_SLIDE, 40, 40, 5),
         options_of(LH_PROTOCOL_OVERLAP, 24, 10, 3),  options_of(LH_PROTOCOL_OVERLAP, 16, 16, 2),
-        options_of(LH_PROTOCOL_CHUNKMEAN, 24, 8, 3),
+        options_of(LH_PROTOCOL_CHUNKMEAN, 24, 8, 3), options_of(LH_PROTOCOL_SLIDE, 20, 6, 1),
+        options_of(LH_PROTOCOL_CHUNKMEAN, 24, 8, 1),
     };
     lh_eval_corpus *corpus = corpus_of(0, 0);
     for (size_t r = 0; r < sizeof runs / sizeof runs[0]; r++) {
