@@ -5,8 +5,9 @@
 
 void lh_rope_frequencies(double *frequency, int64_t rotated, double base, double factor, bool closed)
 {
-    double gaps = closed ? (double)(rotated / 2 - 1) : (double)rotated / 2.0;
-    for (int64_t i = 0; i < rotated / 2; i++) {
+    int64_t pairs = rotated / 2; /* rotated is even */
+    double gaps = (double)(closed ? pairs - 1 : pairs);
+    for (int64_t i = 0; i < pairs; i++) {
         frequency[i] = i == 0 ? 1.0 / factor : pow(base, -(double)i / gaps) / factor;
     }
 }
