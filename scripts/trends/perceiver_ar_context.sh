@@ -1,11 +1,11 @@
 #!/bin/bash
 # Perceiver AR on one text: 256 latents that see 256, 512 and 2048 bytes cost less and less, and the gain shrinks; hiding half
 # of the inputs in training narrows the gap between what was trained on and what was not.
-#   TEXT=file MINUTES=30 scripts/trends/perceiver_ar_context.sh      TEXT: some megabytes of text, such as enwik8's first 10 MB
+#   TEXT=file STEPS=4000 scripts/trends/perceiver_ar_context.sh      TEXT: some megabytes of text, such as enwik8's first 10 MB
 set -eu
 cd "$(dirname "$0")/../.."
 longhand=${LH_BUILD:-build}/longhand
-minutes=${MINUTES:-30}
+steps=${STEPS:-4000}
 export OMP_WAIT_POLICY=passive
 if [ -z "${TEXT:-}" ] || [ ! -f "$TEXT" ]; then
     echo "perceiver_ar_context: set TEXT to a file of some megabytes"
@@ -24,7 +24,7 @@ field() {
 train() {
     local name=$1
     shift
-    "$longhand" train recipes/perceiver-ar-book.ini data.path="$folder/text" train.minutes="$minutes" train.eval_every=0 \
+    "$longhand" train recipes/perceiver-ar-book.ini data.path="$folder/text" train.minutes=0 train.steps="$steps" train.eval_every=0 \
         memory.cross_dropout=0 "$@" --quiet --out "$folder/$name" >/dev/null
 }
 
