@@ -41,6 +41,9 @@ static const lh_recipe_key keys[] = {
      "factor on logits in clusters; published: 1, without 1/sqrt(key_width)"},
     {"memory", "commitment", LH_RECIPE_REAL, "1e-4", 0, 1e3, NULL, ROUTING,
      "weight of the loss that keeps queries near their centroids (beta)"},
+    {"memory", "assignment", LH_RECIPE_CHOICE, "centroids", 0, 0, "centroids|random", ROUTING,
+     "how tokens are scored for clusters: by centroids, or at random, anew for each training window (the paper's "
+     "baseline)"},
     {"memory", "centroid_decay", LH_RECIPE_REAL, "0.999", 0, 1, NULL, ROUTING,
      "of the moving averages of centroids"},
     {"memory", "centroid_start", LH_RECIPE_CHOICE, "counted", 0, 0, "counted|data|official", ROUTING,
@@ -139,6 +142,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     r->cluster_relative = lh_recipe_boolean(recipe, "memory.cluster_relative");
     r->mixer = lh_recipe_boolean(recipe, "memory.head_mixer");
     r->share_keys = lh_recipe_boolean(recipe, "memory.share_keys");
+    r->random = strcmp(lh_recipe_string(recipe, "memory.assignment"), "random") == 0;
     r->scale = lh_recipe_real(recipe, "memory.routing_scale");
     r->commitment = lh_recipe_real(recipe, "memory.commitment");
     r->decay = lh_recipe_real(recipe, "memory.centroid_decay");

@@ -36,6 +36,7 @@ typedef struct lh_routing {
     bool relative, cluster_relative;    /* Shaw's tables for local and for routing heads */
     bool mixer;                         /* a linear layer over each head's output, one for all heads */
     bool share_keys;                    /* keys are the queries */
+    bool random;                        /* scores are drawn, not computed: the paper's baseline */
     double commitment, decay, scale;
     lh_centroid_start start;
     lh_routing_image image;
@@ -77,6 +78,9 @@ lh_tensor *lh_routing_attend_routing(lh_memory *memory, lh_layer_io *io, int64_t
 lh_tensor *lh_routing_norm(lh_context *context, lh_tensor *rows);
 /* The layer's centroids for each lane, a constant: [batch, heads, clusters, key_width]. */
 lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io);
+/* Scores of x [batch, heads, tokens, key_width], tokens from `place` of the window on, a constant:
+ * [batch, heads, clusters, tokens]. */
+lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place);
 /* Attention inside clusters. q, k, v [batch, heads, tokens, .]; `queries` and `keys` say which token stands at each
  * place (the same grouping twice with shared keys); low and high bound the places of keys that a query's place
  * sees. Averages what each token gets: divisor (number + extra). */

@@ -1,4 +1,5 @@
 /* Local, strided and routing heads of the Routing Transformer on whole windows and on pieces of one. */
+#include "kernels/table.h"
 #include "memory/routing.h"
 
 #include <math.h>
@@ -202,19 +203,51 @@ lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io)
     return memory->batch == 1 ? centroids : lh_expand(context, centroids, 0, memory->batch);
 }
 
-/* Each row's nearest centroid: i32 [batch, heads, tokens]. A strip of tokens at a time. */
-static lh_tensor *nearest(lh_context *context, lh_tensor *x, lh_tensor *centroids)
+/* Numbers in [0, 1) by layer, lane, cluster and place; other ones for each window of training. */
+static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_t *shape, int64_t place)
 {
-    lh_tensor *rows = lh_detach(context, x), *part = NULL, *near = NULL;
+    lh_context *context = io->context;
+    int64_t count = shape[0] * shape[1] * shape[2] * shape[3];
+    double *scores = lh_arena_alloc(&context->arena, sizeof *scores * (size_t)(count ? count : 1));
+    uint64_t window = context->training ? context->random_offset : 0;
+    if (!scores) {
+        return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for %lld random scores", (long long)count);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t row = (uint64_t)(i / shape[3]) + ((uint64_t)io->layer << 32),
+                 at = (uint64_t)(place + i % shape[3]);
+        scores[i] = lh_dropout_word(context->seed + window, (row << 24) ^ at) / 4294967296.0;
+    }
+    return lh_cast(context, lh_from_host(context, LH_F64, 4, shape, scores), memory->dtype);
+}
+
+lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place)
+{
+    lh_tensor *rows = lh_detach(io->context, x), *centroids = lh_routing_centroids(memory, io);
+    if (lh_op_stopped(io->context)) {
+        return NULL;
+    }
+    if (options_of(memory)->random) {
+        int64_t shape[4] = {x->shape[0], x->shape[1], centroids->shape[2], x->shape[2]};
+        return random_scores(memory, io, shape, place);
+    }
+    return lh_matmul(io->context, centroids, rows, true);
+}
+
+/* Each row's nearest centroid: i32 [batch, heads, tokens]. A strip of tokens at a time. */
+static lh_tensor *nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place)
+{
+    lh_context *context = io->context;
+    lh_tensor *part = NULL, *near = NULL;
     if (lh_op_stopped(context)) {
         return NULL;
     }
     int64_t tokens = x->shape[2], lanes = x->shape[0] * x->shape[1];
-    int64_t strip = SCORES / (lanes * centroids->shape[2]) + 1;
+    int64_t strip = SCORES / (lanes * options_of(memory)->clusters) + 1;
     for (int64_t first = 0; first < tokens && !lh_op_stopped(context); first += strip) {
         lh_scope scope = lh_scope_begin(context);
-        lh_tensor *few = lh_slice(context, rows, 2, first, smaller(strip, tokens - first));
-        part = lh_argmax(context, lh_matmul(context, centroids, few, true), 2);
+        lh_tensor *few = lh_slice(context, x, 2, first, smaller(strip, tokens - first));
+        part = lh_argmax(context, lh_routing_scores(memory, io, few, place + first), 2);
         near = near ? lh_concat(context, 2, (lh_tensor *[]){near, part}, 2) : part;
         lh_scope_end(context, scope, 1, &near);
     }
@@ -295,7 +328,10 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *x
     lh_context *context = io->context;
     int64_t length = x->shape[2], tokens = io->tokens;
     lh_tensor *fresh = lh_slice(context, x, 2, length - tokens, tokens);
-    lh_tensor *near = nearest(context, fresh, lh_routing_centroids(memory, io));
+    lh_tensor *near = nearest(memory, io, lh_detach(context, fresh), length - tokens);
+    if (options_of(memory)->random && context->training) {
+        context->random_offset++;
+    }
     if (!near) {
         return NULL;
     }
@@ -362,7 +398,10 @@ static lh_tensor *attend_full(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
     }
     int64_t tokens = x->shape[2], size = smaller(r->size, tokens), places = r->clusters * size;
     lh_scope scope = lh_scope_begin(context);
-    lh_tensor *scores = lh_matmul(context, lh_routing_centroids(memory, io), lh_detach(context, x), true);
+    lh_tensor *scores = lh_routing_scores(memory, io, x, 0);
+    if (r->random && context->training) {
+        context->random_offset++;
+    }
     lh_tensor *near = context->training ? lh_argmax(context, scores, 2) : NULL;
     lh_tensor *bias = padding_bias(memory, io), *low, *high;
     lh_tensor *members = lh_top_k(context, bias ? lh_add(context, scores, bias) : scores, size, false);
