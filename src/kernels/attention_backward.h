@@ -23,7 +23,7 @@ static int64_t backward_run_keys(const lh_attention_source *source)
     return tables && step > 1 ? lh_attention_min(keys, 1 + BACKWARD_KEYS / step) : keys;
 }
 
-#include "kernels/attention_order.h"
+#include "kernels/attention_apart.h"
 
 /* Sums of one task for parameters that many tasks share, one set for each head of the group. */
 typedef struct shared_sums {
@@ -354,16 +354,8 @@ static void backward_tile_end(backward_work *work)
     }
 }
 
-/* y[i] += factor * x[i] */
-static void add_to(float *y, const float *x, int64_t n, float factor)
-{
-    for (int64_t i = 0; i < n; i++) {
-        y[i] += factor * x[i];
-    }
-}
-
 /* Adds the sums of a task to the parameters' gradients. */
-static void flush_shared(backward_work *work, const backward_task *task)
+static void flush_shared(backward_work *work, const backward_order *order, const backward_task *task)
 {
     const lh_attention_args *args = work->args;
     const lh_attention_source *source = &args->source[task->s];
@@ -374,6 +366,7 @@ static void flush_shared(backward_work *work, const backward_task *task)
         double head_scale = args->head_scale ? (double)((const float *)args->head_scale)[h] : 1;
         float bias_factor = source->bias_scaled ? (float)(args->scale * head_scale) : 1;
         double d_head_scale = sums->head_scale;
+        float *edges = order->edges[task->s] ? order->edges[task->s] + h * edge_floats(args) : NULL;
         if (source->d_content_bias) {
             add_to((float *)source->d_content_bias + h * width, sums->content_bias, width, 1);
         }
@@ -382,16 +375,11 @@ static void flush_shared(backward_work *work, const backward_task *task)
         }
         for (int end = 0; end < 2 && source->rel_clamp && source->rel_len > 0; end++) {
             int64_t t = end ? source->rel_len - 1 : 0;
-            if (source->d_rel_k) {
-                add_to((float *)source->d_rel_k + h * source->rel_k_head + t * source->rel_k_row,
-                       sums->edge_rel + end * work->ldq, width, 1);
-            }
-            if (source->d_rel_v) {
-                add_to((float *)source->d_rel_v + h * source->rel_v_head + t * source->rel_v_row,
-                       sums->edge_rel_v + end * work->ldv, args->v_width, 1);
-            }
-            if (source->d_distance_bias) {
-                ((float *)source->d_distance_bias)[h * source->rel_len + t] += bias_factor * sums->edge_bias[end];
+            if (edges) {
+                add_to(edges + end * work->ldq, sums->edge_rel + end * work->ldq, width, 1);
+                add_to(edges + 2 * work->ldq + end * work->ldv, sums->edge_rel_v + end * work->ldv, args->v_width,
+                       1);
+                edges[2 * (work->ldq + work->ldv) + end] += bias_factor * sums->edge_bias[end];
             }
             if (source->distance_bias && source->bias_scaled) {
                 d_head_scale += (double)((const float *)source->distance_bias)[h * source->rel_len + t] *
@@ -474,7 +462,7 @@ static void flush_key_bias(backward_work *work, const backward_task *task, int64
 static void backward_task_run(backward_work *work, const backward_order *order, backward_task *task,
                               const float *shift)
 {
-    const lh_attention_args *args = work->args;
+    const lh_attention_args *args = work->args = work->tile.args = order->args;
     const lh_attention_source *source = &args->source[task->s];
     int64_t group = args->heads / args->kv_heads, run = backward_run_keys(source);
     int64_t tiles = (args->q_len + TILE_QUERIES - 1) / TILE_QUERIES;
@@ -496,7 +484,7 @@ static void backward_task_run(backward_work *work, const backward_order *order, 
     }
     order_wait_all(order, task);
     flush_keys(work, task);
-    flush_shared(work, task);
+    flush_shared(work, order, task);
     order_end(order, task);
 }
 
@@ -524,13 +512,13 @@ static void backward_shifts(lh_exec *exec, const lh_attention_args *args, float 
 static void backward_tiles(lh_exec *exec, const lh_attention_args *args)
 {
     backward_work sized;
-    backward_order order;
-    order_start(&order, args);
-    int64_t tasks = order.chains * order.tasks;
+    shared_gradient list[MAX_SHARED];
+    int shared = shared_gradients(args, list);
+    int64_t ranges = count_ranges(args, list, shared), most = 0;
     size_t bytes = backward_parts(&sized, args, NULL);
     parts p = {0};
     take_floats(&p, args->batch * args->heads * args->q_len);
-    take(&p, (size_t)(tasks + 1) * sizeof(atomic_llong));
+    (void)ranges_lay(args, list, shared, ranges, &p);
     for (int thread = 0; thread < exec->threads; thread++) {
         if (!lh_scratch(exec, thread, bytes + (thread == 0 ? p.used : 0))) {
             return;
@@ -538,22 +526,27 @@ static void backward_tiles(lh_exec *exec, const lh_attention_args *args)
     }
     p = (parts){.start = exec->scratch[0].data};
     float *shift = take_floats(&p, args->batch * args->heads * args->q_len);
-    order.progress = take(&p, (size_t)(tasks + 1) * sizeof(atomic_llong));
-    order.next = order.progress + tasks;
-    for (int64_t i = 0; i <= tasks; i++) {
-        atomic_init(order.progress + i, 0);
+    backward_range *all = ranges_lay(args, list, shared, ranges, &p);
+    for (int64_t r = 0; r < ranges; r++) {
+        most = lh_attention_max(most, all[r].order.chains * all[r].order.tasks);
     }
+    atomic_llong next;
+    atomic_init(&next, 0);
     backward_shifts(exec, args, shift);
-#pragma omp parallel num_threads(tasks > 1 ? exec->threads : 1)
+#pragma omp parallel num_threads(most *ranges > 1 ? exec->threads : 1)
     {
         backward_work work;
         backward_task task;
         int thread = omp_get_thread_num();
         backward_parts(&work, args, (char *)exec->scratch[thread].data + (thread == 0 ? p.used : 0));
-        while (order_take(&order, &task)) {
-            backward_task_run(&work, &order, &task, shift);
+        for (int64_t n; (n = atomic_fetch_add(&next, 1)) < most * ranges;) {
+            const backward_order *order = &all[n % ranges].order;
+            if (order_take(order, n / ranges, &task)) {
+                backward_task_run(&work, order, &task, shift);
+            }
         }
     }
+    ranges_add(args, list, shared, all, ranges);
 }
 
 #endif

@@ -7,20 +7,12 @@
 #ifndef LH_KERNELS_ATTENTION_PRODUCT_H
 #define LH_KERNELS_ATTENTION_PRODUCT_H
 
+#include "kernels/unroll.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Loops of constant length are unrolled, so that the sums are registers. */
-#if defined(__clang__)
-#define UNROLL_ALL _Pragma("clang loop unroll(full)")
-#define UNROLL_DEPTH _Pragma("clang loop unroll_count(4)")
-#else
-#define UNROLL_ALL _Pragma("GCC unroll 16")
-#define UNROLL_DEPTH _Pragma("GCC unroll 4")
-#endif
-
 #define PANEL (2 * LANES) /* queries, or channels, that a product handles side by side */
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* rows <= BLOCK_ROWS and vectors <= 2 are constants where this is inlined */
 static ALWAYS_INLINE void block_product(const int rows, const int vectors, const bool turned, int64_t depth,

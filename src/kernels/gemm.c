@@ -11,6 +11,8 @@
 #include <dnnl.h>
 #endif
 
+#define TILE_AREA 131072.0 /* elements of C, once four threads are busy */
+
 /* Below this many multiply-adds for each thread a parallel region costs more than it saves. */
 #define GEMM_GRAIN 100000
 
@@ -45,15 +47,15 @@ static lh_product product_tile(lh_product whole, int64_t row, int64_t m, int64_t
 }
 
 /* How many tiles to make of one product: enough to spread small products over a few threads, more only as long as
- * tiles stay large enough (256 x 512 x 512) to keep the library within a few per cent of its rate on the whole.
- * Powers of two, which most numbers of threads share evenly. */
+ * tiles stay large enough (256 x 512 of C, and 512 deep) to keep the library within a few per cent of its rate on the
+ * whole. Powers of two, which most numbers of threads share evenly. */
 static int tile_count(const lh_gemm_args *args)
 {
     double work = (double)args->m * (double)args->n * (double)args->k;
     int parts = 1;
     while (parts < 64) {
-        double part = work / (2 * parts);
-        if (part < (parts < 4 ? 250e3 : parts < 8 ? 16e6 : 60e6)) {
+        double part = work / (2 * parts), area = (double)args->m * (double)args->n / (2 * parts);
+        if (part < (parts < 4 ? 250e3 : parts < 8 ? 16e6 : 60e6) || (parts >= 4 && area < TILE_AREA)) {
             break;
         }
         parts *= 2;

@@ -28,6 +28,7 @@ typedef struct problem_limits {
     int64_t batch, heads, q_len, k_len, width, sources;
     bool other_layouts; /* blocks and gathered lists too */
     bool exotic;        /* zero strides, steps other than 1, empty arrays */
+    bool shared;        /* sources share tables, queries are keys or values: gradients in one place */
 } problem_limits;
 
 typedef struct problem_array {
@@ -422,6 +423,51 @@ static inline void store_short(problem *p, int index, bool values)
     (values ? &stored->d_v : &stored->d_k)->data = NULL;
 }
 
+/* Source i uses the tables of the one before, often with keys that follow on its keys. */
+static inline void share_tables(problem *p, int i)
+{
+    lh_attention_source *source = &p->args.source[i];
+    const lh_attention_source *before = source - 1;
+    if (!before->rel_len) {
+        return;
+    }
+    source->rel_len = before->rel_len;
+    source->rel_step = before->rel_step;
+    source->rel_first = before->rel_first;
+    source->rel_clamp = before->rel_clamp;
+    source->bias_scaled = before->bias_scaled;
+    source->rel_offset = chance(p, 0.5) ? before->rel_offset - before->k_len : before->rel_offset + draw(p, -9, 9);
+    source->rel_k = before->rel_k;
+    source->rel_v = before->rel_v;
+    source->rel_k_head = before->rel_k_head;
+    source->rel_k_row = before->rel_k_row;
+    source->rel_v_head = before->rel_v_head;
+    source->rel_v_row = before->rel_v_row;
+    source->distance_bias = before->distance_bias;
+    source->d_rel_k = before->d_rel_k;
+    source->d_rel_v = before->d_rel_v;
+    source->d_distance_bias = before->d_distance_bias;
+    if (!source->rel_k) {
+        source->position_bias = source->d_position_bias = NULL;
+    }
+}
+
+/* The queries are the keys of source i, or its values too. */
+static inline void share_queries(problem *p, int i)
+{
+    lh_attention_args *args = &p->args;
+    lh_attention_source *source = &args->source[i];
+    if (source->k_len != args->q_len || args->kv_heads != args->heads || !args->d_q.data) {
+        return;
+    }
+    source->k = args->q;
+    source->d_k = args->d_q;
+    if (args->v_width == args->qk_width && chance(p, 0.5)) {
+        source->v = args->q;
+        source->d_v = args->d_q;
+    }
+}
+
 /* Draws a call. out and lse are outputs of the forward pass; the gradients hold random numbers to be added to. */
 static inline problem *problem_create(uint64_t seed, const problem_limits *limits)
 {
@@ -464,6 +510,7 @@ static inline problem *problem_create(uint64_t seed, const problem_limits *limit
             source->layout = chance(p, 0.5) ? LH_KEYS_BLOCKS : LH_KEYS_GATHERED;
         }
         source->k_len = limits->exotic && chance(p, 0.05) ? 0 : draw(p, 1, limits->k_len);
+        source->k_len = limits->shared && i == 0 && chance(p, 0.6) ? args->q_len : source->k_len;
         source->k =
             add_strided(p, "k", args->batch, args->kv_heads, source->k_len, args->qk_width, limits->exotic, false);
         source->v =
@@ -479,6 +526,12 @@ static inline problem *problem_create(uint64_t seed, const problem_limits *limit
         draw_visibility(p, source);
         draw_layout(p, source);
         draw_biases(p, source, limits->exotic);
+        if (limits->shared && i > 0 && chance(p, 0.7)) {
+            share_tables(p, i);
+        }
+        if (limits->shared && chance(p, 0.3)) {
+            share_queries(p, i);
+        }
     }
     bind_f32(p);
     for (int i = 0; i < args->source_count; i++) {

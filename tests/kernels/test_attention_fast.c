@@ -28,6 +28,9 @@ static const problem_limits few = {.batch = 2,
                                    .other_layouts = true,
                                    .exotic = true};
 
+static const problem_limits shared = {
+    .batch = 5, .heads = 2, .q_len = 500, .k_len = 500, .width = 24, .sources = 3, .shared = true};
+
 /* Largest finite value of an array: errors are measured against it. */
 static double size_of(const problem_array *array)
 {
@@ -140,11 +143,17 @@ static void test_few_queries(void **state)
     run_limits(&few, 50000, 10);
 }
 
+static void test_shared_gradients(void **state)
+{
+    (void)state;
+    run_limits(&shared, 60000, 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tiny), cmocka_unit_test(test_medium),      cmocka_unit_test(test_large),
-        cmocka_unit_test(test_wide), cmocka_unit_test(test_few_queries),
+        cmocka_unit_test(test_wide), cmocka_unit_test(test_few_queries), cmocka_unit_test(test_shared_gradients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
