@@ -189,7 +189,15 @@ static lh_status size_strided(task *t, lh_error *error)
     if (p->kind != LH_PROTOCOL_STRIDED) {
         return LH_OK;
     }
-    p->window = lh_command_integer(c, "window") ? p->window : lh_model_reach(t->model) + segment;
+    if (!lh_command_integer(c, "window")) {
+        int64_t reach = lh_model_reach(t->model);
+        if (reach >= LH_DISTANCE_ANY) {
+            return lh_fail(error, LH_E_ARGUMENT,
+                           "this model remembers from the beginning on, so no window is the usual one: give "
+                           "--window N, or use --protocol book");
+        }
+        p->window = reach + segment;
+    }
     p->stride = lh_command_integer(c, "stride") ? p->stride : segment > 1 ? segment / 2 : 1;
     return lh_protocol_complete(p, error);
 }

@@ -50,6 +50,6 @@ lh_status lh_eval_options_complete(lh_eval_options *options, const char *first, 
                                    const lh_tokenizer *tokenizer, const lh_eval_corpus *corpus, lh_error *error)
 {
     options->lanes = options->lanes > 0 ? options->lanes : usual_lanes(options, model, corpus);
-    options->tally.warm = (uint64_t)lh_model_reach(model);
+    options->tally.warm = (uint64_t)lh_model_fill(model);
     return choose_first(options, first, tokenizer, error);
 }

@@ -44,6 +44,12 @@ int64_t lh_model_reach(const lh_model *model)
     return kind->reach ? kind->reach(&model->shape) : kind->history(&model->shape);
 }
 
+int64_t lh_model_fill(const lh_model *model)
+{
+    int64_t reach = lh_model_reach(model);
+    return reach < LH_DISTANCE_ANY ? reach : model->memory_kind->history(&model->shape);
+}
+
 static lh_status count_state(lh_model_description *d, const lh_model *model, lh_error *error)
 {
     lh_memory *memory;

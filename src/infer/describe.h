@@ -39,7 +39,12 @@ lh_status lh_model_describe(lh_model_description *description, const lh_model *m
 lh_status lh_recipe_describe_model(lh_model_description *description, const lh_recipe *recipe, int64_t vocab,
                                    lh_error *error);
 
-/* Tokens before a segment that the model's memory can hold something of: n_m + c n_cm for compressive memories. */
+/* Tokens before a segment that the model's memory can hold something of: n_m + c n_cm for compressive memories,
+ * LH_DISTANCE_ANY if it never forgets entirely. */
 int64_t lh_model_reach(const lh_model *model);
+
+/* Tokens that must have been read for the memory to be full: the reach, or what is remembered one by one in a model
+ * that never forgets entirely. */
+int64_t lh_model_fill(const lh_model *model);
 
 #endif

@@ -27,6 +27,19 @@ static int64_t history(const lh_memory_shape *shape)
     return ((const lh_recurrence *)shape->options)->window.length;
 }
 
+/* A state carries on what it has taken in for as long as the text, unless it is cleared. */
+static int64_t reach(const lh_memory_shape *shape)
+{
+    const lh_recurrence *o = shape->options;
+    bool states = false;
+    for (int layer = 0; layer < shape->layers; layer++) {
+        states |= o->state[layer] >= 0;
+    }
+    int64_t cleared = o->clear_every * shape->segment;
+    cleared = cleared > o->window.length ? cleared : o->window.length;
+    return !states ? o->window.length : o->clear_every > 0 ? cleared : LH_DISTANCE_ANY;
+}
+
 /* Tokens see the window and the state; a block of states sees itself and two blocks of tokens. */
 static double keys_seen(const lh_memory_shape *shape, int layer)
 {
@@ -414,6 +427,7 @@ const lh_memory_kind lh_memory_block_recurrent = {
     .configure = lh_block_recurrent_configure,
     .parameters = lh_block_recurrent_parameters,
     .history = history,
+    .reach = reach,
     .keys_seen = keys_seen,
     .create = create,
     .read = read,

@@ -86,5 +86,6 @@ lh_status lh_train_request_settle(lh_recipe *recipe, lh_error *error)
     LH_TRY(make_absolute(recipe, "data.path", error));
     LH_TRY(make_absolute(recipe, "data.validation_path", error));
     LH_TRY(make_absolute(recipe, "data.tokenizer", error));
+    LH_TRY(make_absolute(recipe, "train.init_from", error));
     return lh_recipe_resolve(recipe, error);
 }

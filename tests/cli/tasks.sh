@@ -90,6 +90,13 @@ check "all tokens in training" "$longhand" train recipe.ini $settings data.path=
 refuses "a run keeps what it scores" 7 "data.scored = answers, not all" "$longhand" train run --resume data.scored=all \
     train.steps=40
 
+# A run that starts from another one goes on from any folder.
+# shellcheck disable=SC2086
+check "a run that starts from another" "$longhand" train recipe.ini $settings data.path=rows train.init_from=run --out second
+mkdir elsewhere
+check "goes on from elsewhere" env -C elsewhere "$longhand" train ../second --resume train.steps=31
+equal "the first run's place is kept whole" "$(grep -c "^init_from = /" second/recipe.ini)" 1
+
 # The recipes that come with the program fit the data that they name.
 for recipe in "$root"/recipes/copy-*.ini "$root"/recipes/recall-*.ini; do
     data=$(sed -n 's/^# *longhand \(data make .*\) --out .*/\1/p' "$recipe")
