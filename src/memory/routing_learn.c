@@ -74,7 +74,8 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
 }
 
 /* How evenly a layer's clusters are filled (the exponential of the counts' entropy, as a part of all clusters; 1:
- * all alike), and how tight they are (mean of |centroid|^2 / width; 1: all members are the same). */
+ * all alike), how large the smallest is beside the mean of its head (0: nobody comes), and how tight they are (mean
+ * of |centroid|^2 / width; 1: all members are the same). */
 static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
                        void (*tell)(void *user, const char *name, double value), void *user)
 {
@@ -83,7 +84,7 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     int64_t heads = counts->shape[0], clusters = counts->shape[1], size = lh_tensor_count(centroids);
     double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(heads * clusters + size)),
            filled = 0;
-    double square = 0;
+    double square = 0, smallest = 1;
     char name[64];
     if (!values) {
         return;
@@ -98,6 +99,7 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
         for (int64_t c = 0; c < clusters && total > 0; c++) {
             double share = values[h * clusters + c] / total;
             entropy -= share > 0 ? share * log(share) : 0;
+            smallest = fmin(smallest, fmax(share, 0) * (double)clusters);
         }
         filled += exp(entropy) / (double)(clusters * heads);
     }
@@ -106,6 +108,8 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     }
     (void)snprintf(name, sizeof name, "layer%d/clusters_filled", layer);
     tell(user, name, filled);
+    (void)snprintf(name, sizeof name, "layer%d/clusters_smallest", layer);
+    tell(user, name, smallest);
     (void)snprintf(name, sizeof name, "layer%d/clusters_tight", layer);
     tell(user, name, square);
 }
