@@ -29,7 +29,7 @@ train() {
 measure() {
     local run=$1 what=$2
     shift 2
-    "$longhand" eval "$folder/$run" --data "$folder/text" --split validation --limit-tokens "$tokens" --json "$@" |
+    "$longhand" eval "$folder/$run" --data "$folder/text" --split validation --limit-tokens "$tokens" --quiet --json "$@" |
         /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$what"
 }
 
