@@ -11,9 +11,8 @@
 static const lh_recipe_key keys[] = {
     {"memory", "routing", LH_RECIPE_CHOICE, "causal", 0, 0, "causal|prefix|full", ROUTING,
      "who may stand in a cluster: causal, each token in its nearest one, seeing the latest members; full, as "
-     "published "
-     "for training, the best of the whole window, so that later tokens have a say in who sees whom; prefix, as "
-     "published for decoding, the best so far (evaluation and generation only)"},
+     "published for training, the best of the whole window, so that later tokens have a say in who sees whom; "
+     "prefix, as published for decoding, the best so far (evaluation and generation only)"},
     {"memory", "routing_heads", LH_RECIPE_INTEGER, "1", 0, 1024, NULL, ROUTING,
      "heads of a layer that attend within clusters (the first ones)"},
     {"memory", "strided_heads", LH_RECIPE_INTEGER, "0", 0, 1024, NULL, ROUTING,
@@ -350,10 +349,11 @@ static const char *cannot_write(const lh_memory_shape *shape)
     if (r->mode != LH_ROUTING_FULL || r->heads == 0) {
         return NULL;
     }
-    return r->share_keys ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
-                           "memory.routing to prefix, the published way of decoding, or to causal"
-                         : "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
-                           "memory.routing to causal";
+    return r->share_keys
+               ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
+                 "memory.routing to prefix, the published way of decoding, or to causal"
+               : "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
+                 "memory.routing to causal";
 }
 
 const lh_memory_kind lh_memory_routing = {

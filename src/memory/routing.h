@@ -92,8 +92,8 @@ lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, i
 void lh_routing_draw_anew(const lh_memory *memory, lh_context *context);
 /* The nearest centroid of each row, by its score: i32 [batch, heads, tokens]. */
 lh_tensor *lh_routing_nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys);
-/* Full mode: the tokens of the window x that each centroid takes, i32 [batch, heads, clusters places], rising in each
- * cluster; -1s at its end where there is too little text. In training *near is as from lh_routing_nearest. */
+/* Full mode: the tokens of the window x that each centroid takes, i32 [batch, heads, clusters places], rising in
+ * each cluster; -1s at its end where there is too little text. In training *near is as from lh_routing_nearest. */
 lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, bool keys, lh_tensor **near);
 /* Causal mode, few new tokens behind many: each gathers its own list. Queries, keys and values of which the first
  * holds this call's tokens only; near: the keys' clusters; own: the queries', or NULL: they are the keys. */
@@ -112,8 +112,8 @@ void lh_routing_place(lh_memory *memory, lh_layer_io *io, int keys, int64_t head
 /* Prefix mode on a window of which io->tokens tokens are new: x, v [batch, heads, fill + tokens, .]. */
 lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v);
 
-/* Which tokens of this call are text: i32 [batch, tokens], 1 for text; NULL if no token is padding. *share: how many
- * of all. */
+/* Which tokens of this call are text: i32 [batch, tokens], 1 for text; NULL if no token is padding. *share: how
+ * many of all. */
 lh_tensor *lh_routing_text(lh_memory *memory, lh_context *context, int64_t tokens, double *share);
 /* Training: gathers sums and counts of the clusters, and adds to the commitment loss. x [batch, heads, tokens,
  * key_width], queries or keys of their own, belong to clusters near, i32 [batch, heads, tokens]. */

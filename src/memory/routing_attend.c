@@ -6,7 +6,7 @@
 
 #define LIST_ROWS 16384 /* rows that lists of single queries may gather before the window is computed anew */
 #define KEYS_APART 0x9e3779b97f4a7c15u /* between the random numbers of queries and of keys */
-#define SCORES 4194304  /* scores of centroids that exist at once */
+#define SCORES 4194304                 /* scores of centroids that exist at once */
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -309,7 +309,8 @@ lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor
 {
     const lh_routing *r = options_of(memory);
     lh_context *context = io->context;
-    int64_t batch = xyv[0]->shape[0], heads = xyv[0]->shape[1], width = xyv[0]->shape[3], v_width = xyv[2]->shape[3];
+    int64_t batch = xyv[0]->shape[0], heads = xyv[0]->shape[1], width = xyv[0]->shape[3],
+            v_width = xyv[2]->shape[3];
     int64_t tokens = io->tokens, length = xyv[1]->shape[2];
     int64_t rows = batch * heads * tokens, size = smaller(r->size, length);
     lh_tensor *first;
@@ -417,7 +418,8 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
         return lh_op_fail(
             context, LH_E_UNSUPPORTED, "routing",
             "in full mode a window is read at once, not in pieces, because its later tokens take part in "
-            "choosing clusters: set memory.routing to %s", r->share_keys ? "causal or prefix" : "causal");
+            "choosing clusters: set memory.routing to %s",
+            r->share_keys ? "causal or prefix" : "causal");
     }
     int64_t tokens = x->shape[2], size = smaller(r->size, tokens);
     double share;

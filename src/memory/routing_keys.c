@@ -1,6 +1,7 @@
-/* Routing heads whose keys are their own projection, not the queries. Queries and keys are assigned to clusters each
- * on their own, by the same centroids, and their times say who sees whom. A query gives zeros while its cluster has
- * no key. Roy et al. 2021, section 4.1, for queries and keys that differ; causal by times, not by ranks. */
+/* Routing heads whose keys are their own projection, not the queries. Queries and keys are assigned to clusters
+ * each on their own, by the same centroids, and their times say who sees whom. A query gives zeros while its
+ * cluster has no key. Roy et al. 2021, section 4.1, for queries and keys that differ; causal by times, not by
+ * ranks. */
 #include "memory/routing.h"
 
 static const lh_routing *options_of(const lh_memory *memory)

@@ -354,16 +354,15 @@ static void keys_that_queries_see(void **state)
         double *q_start = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, query_start), starts);
         double *q_order = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, query_order), rows);
         double *k_start = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, key_start), starts);
-        double *k_order =
-            operand_add(&p, IN_INT, offsetof(lh_group_seen_args, key_order), args.lanes * args.keys);
+        double *k_order = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, key_order), args.lanes * args.keys);
         operand_add(&p, OUT_INT, offsetof(lh_group_seen_args, low), rows);
         operand_add(&p, OUT_INT, offsetof(lh_group_seen_args, high), rows);
         double *low = calloc((size_t)rows + 1, sizeof *low), *high = calloc((size_t)rows + 1, sizeof *high);
         for (int64_t lane = 0; lane < args.lanes; lane++) {
             const double *starts_of[2] = {q_start + lane * (args.groups + 1), k_start + lane * (args.groups + 1)};
             const double *query = q_order + lane * args.queries, *key = k_order + lane * args.keys;
-            draw_sorted(q_start + lane * (args.groups + 1), q_order + lane * args.queries, args.groups, args.queries,
-                        round % 2);
+            draw_sorted(q_start + lane * (args.groups + 1), q_order + lane * args.queries, args.groups,
+                        args.queries, round % 2);
             draw_sorted(k_start + lane * (args.groups + 1), k_order + lane * args.keys, args.groups, args.keys,
                         round % 2);
             for (int64_t g = 0; g < args.groups; g++) {
@@ -461,14 +460,10 @@ int main(void)
 {
     harness_random = lh_random_create(5, 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(argmax_finds_the_first_largest),
-        cmocka_unit_test(top_k_of_long_rows),
-        cmocka_unit_test(group_sorts_by_counting),
-        cmocka_unit_test(rows_by_group),
-        cmocka_unit_test(rows_by_group_have_known_values),
-        cmocka_unit_test(latest_members),
-        cmocka_unit_test(keys_that_queries_see),
-        cmocka_unit_test(top_so_far),
+        cmocka_unit_test(argmax_finds_the_first_largest),  cmocka_unit_test(top_k_of_long_rows),
+        cmocka_unit_test(group_sorts_by_counting),         cmocka_unit_test(rows_by_group),
+        cmocka_unit_test(rows_by_group_have_known_values), cmocka_unit_test(latest_members),
+        cmocka_unit_test(keys_that_queries_see),           cmocka_unit_test(top_so_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,8 @@ static inline void rig_run(rig *g, int64_t fill, int64_t count, double *out)
     lh_context_reset(g->context);
 }
 
-static inline void rig_check(const char *what, const double *got, const double *wanted, int64_t count, double tolerance)
+static inline void rig_check(const char *what, const double *got, const double *wanted, int64_t count,
+                             double tolerance)
 {
     for (int64_t i = 0; i < count; i++) {
         if (!(fabs(got[i] - wanted[i]) <= tolerance)) {

@@ -337,7 +337,7 @@ static void prefix_mode_is_full_mode_so_far(void **state)
         rig_run(g, fill, pieces[call], part);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
             rig_check("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
-                         pieces[call] * WIDTH, 1e-12);
+                      pieces[call] * WIDTH, 1e-12);
         }
     }
     for (int64_t length = 1; length <= LENGTH; length++) {
@@ -351,7 +351,7 @@ static void prefix_mode_is_full_mode_so_far(void **state)
         rig_run(p, 0, length, so_far);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
             rig_check("prefix", whole + (lane * LENGTH + length - 1) * WIDTH,
-                         so_far + (lane * length + length - 1) * WIDTH, WIDTH, 1e-10);
+                      so_far + (lane * length + length - 1) * WIDTH, WIDTH, 1e-10);
         }
         rig_free(p);
     }
@@ -372,7 +372,7 @@ static void causal_mode_in_pieces(void **state)
         rig_run(g, fill, pieces[call], part);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
             rig_check("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
-                         pieces[call] * WIDTH, 1e-12);
+                      pieces[call] * WIDTH, 1e-12);
         }
     }
     rig_free(g);
@@ -548,10 +548,10 @@ static void parts_teach_what_the_whole_does(void **state)
         /* both parts have the same weights */
         memcpy(rig_values(parts[1], LH_ROUTING_CENTROIDS), rig_values(parts[0], LH_ROUTING_CENTROIDS),
                sizeof(double) * SIZE);
-        rig_check("centroids", rig_values(parts[0], LH_ROUTING_CENTROIDS),
-                     rig_values(whole, LH_ROUTING_CENTROIDS), SIZE, 1e-12);
+        rig_check("centroids", rig_values(parts[0], LH_ROUTING_CENTROIDS), rig_values(whole, LH_ROUTING_CENTROIDS),
+                  SIZE, 1e-12);
         rig_check("counts", rig_values(parts[0], LH_ROUTING_COUNTS), rig_values(whole, LH_ROUTING_COUNTS),
-                     HEADS * 3, 1e-12);
+                  HEADS * 3, 1e-12);
         double counted = 0; /* started with 1 each, then text tokens */
         for (int c = 0; c < 3; c++) {
             counted += rig_values(whole, LH_ROUTING_COUNTS)[c];
@@ -627,7 +627,7 @@ static void the_worked_case(void **state)
     rig_check("counts", lh_tensor_data(g->memory->state[LH_ROUTING_TOTAL].stored), (double[]){3, 3}, 2, 0);
     lh_memory_routing.learn((lh_memory *const[]){g->memory}, 1, g->context);
     rig_check("next centroid", rig_values(g, LH_ROUTING_CENTROIDS),
-                 (double[]){-41.5085, 398.3733, 153.3016, -510.1664}, 4, 0.2);
+              (double[]){-41.5085, 398.3733, 153.3016, -510.1664}, 4, 0.2);
     rig_free(g);
     g = worked_case(true, LH_CENTROIDS_COUNTED);
     rig_run(g, 0, 6, out);

@@ -82,8 +82,8 @@ static int define_head(const rig *g, int64_t b, int64_t h, const uint8_t *text, 
                 sees[s] = g->r.mode == LH_ROUTING_FULL ? among_best(scores[1], text, s, c)
                                                        : near[1][s] == c && text[s] && latest++ < SIZE;
             }
-            bool inside = g->r.mode == LH_ROUTING_FULL ? among_best(scores[0], text, t, c)
-                                                       : near[0][t] == c && text[t];
+            bool inside =
+                g->r.mode == LH_ROUTING_FULL ? among_best(scores[0], text, t, c) : near[0][t] == c && text[t];
             double factor = g->r.mode == LH_ROUTING_FULL ? 1 / (copies + 0.01) : 1;
             if (inside) {
                 blind += add_attention(x[0], x[1], v, t, sees, factor, out + t * WIDTH) == 0;
@@ -100,7 +100,8 @@ static void heads_by_definition(void **state)
     for (int mode = LH_ROUTING_CAUSAL; mode <= LH_ROUTING_FULL; mode += 2) {
         int blind = 0;
         for (int round = 0; round < 4; round++) {
-            lh_routing r = {.mode = (lh_routing_mode)mode, .heads = HEADS, .clusters = CLUSTERS, .size = SIZE, PLAIN};
+            lh_routing r = {
+                .mode = (lh_routing_mode)mode, .heads = HEADS, .clusters = CLUSTERS, .size = SIZE, PLAIN};
             rig *g = rig_create(&r, BATCH, HEADS, LENGTH, WIDTH, false);
             double out[BATCH * LENGTH * ROW], wanted[LENGTH * WIDTH];
             uint8_t valid[BATCH * LENGTH];

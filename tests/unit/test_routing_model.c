@@ -340,11 +340,12 @@ static void keys_of_their_own_have_limits(void **state)
     error = (lh_error){0};
     assert_int_equal(tiny_model(&model, prefix, 1, &error), LH_E_CONFIG);
     assert_non_null(strstr(error.message, "set it to causal with memory.share_keys = false"));
-    const char *local[] = {ROUTING, "memory.share_keys=false", "memory.routing_heads=0", NULL}; /* nothing to refuse */
+    const char *local[] = {ROUTING, "memory.share_keys=false", "memory.routing_heads=0",
+                           NULL}; /* nothing to refuse */
     tiny_check(tiny_model(&model, local, 1, &error), &error);
     lh_model_free(model);
-    const char *full[] = {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", "memory.routing=full",
-                          NULL};
+    const char *full[] = {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false",
+                          "memory.routing=full", NULL};
     tiny_check(tiny_model(&model, full, 1, &error), &error);
     const char *advice = model->memory_kind->cannot_write(&model->shape);
     assert_true(strstr(advice, "causal") && !strstr(advice, "prefix"));

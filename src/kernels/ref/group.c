@@ -1,4 +1,4 @@
-/* GROUP, GROUP_LATEST, GROUP_SEEN: integers only, for every level. GROUP_GATHER, GROUP_SUM, CENTROIDS in plain C. */
+/* GROUP, GROUP_LATEST, GROUP_SEEN: integers only, for every level. GROUP_GATHER, GROUP_SUM, CENTROIDS: plain C. */
 #include "kernels/kernel.h"
 
 #include <omp.h>
