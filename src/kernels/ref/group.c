@@ -104,8 +104,8 @@ static void seen_lane(const lh_group_seen_args *args, int64_t lane)
 static void group_seen(lh_exec *exec, const void *arguments)
 {
     const lh_group_seen_args *args = arguments;
-    int64_t work = args->lanes * (args->queries + args->keys + args->groups);
-#pragma omp parallel for schedule(static) num_threads(lh_kernel_threads(exec, work * 4))
+#pragma omp parallel for schedule(static) \
+    num_threads(lh_kernel_threads(exec, args->lanes *(args->queries + args->keys + args->groups) * 4))
     for (int64_t lane = 0; lane < args->lanes; lane++) {
         seen_lane(args, lane);
     }
