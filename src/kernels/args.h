@@ -47,6 +47,7 @@
     X(GROUP_GATHER, group_gather)   /* rows picked by index, several from one */ \
     X(GROUP_SUM, group_sum)         /* its transpose: sums or means of rows by index */ \
     X(GROUP_LATEST, group_latest)   /* the last members of each query's group */ \
+    X(GROUP_SEEN, group_seen)       /* which members of its group a query's place sees */ \
     X(TOP_SO_FAR, top_so_far)       /* is an entry among the k largest up to itself? */ \
     X(TOP_SO_FAR_LISTS, top_so_far_lists) /* and who are these k? */ \
     X(CENTROIDS, centroids)         /* online k-means: moving averages of sums and counts */ \
@@ -347,9 +348,10 @@ typedef struct lh_ring_append_args {
 } lh_ring_append_args;
 
 /* ---- groups of rows
- * ---------------------------------------------------------------------------------------------- Entries 0 ..
- * count-1 of a lane (batch entry and head) belong to groups 0 .. groups-1. `start` and `order` say which: the
- * entries of group g are order[start[g]] .. order[start[g + 1] - 1], rising. */
+ * ----------------------------------------------------------------------------------------------
+ *
+ * Entries 0 .. count-1 of a lane (batch entry and head) belong to groups 0 .. groups-1. `start` and `order` say
+ * which: the entries of group g are order[start[g]] .. order[start[g + 1] - 1], rising. */
 
 /* A stable counting sort. Entries with a negative group, or with keep 0, are in no group; order ends with -1 for
  * each of them. If wanted, low and high say for place p of `order` where its group begins and ends (0, 0 for the
@@ -382,13 +384,25 @@ typedef struct lh_group_rows_args {
 
 /* For queries length - queries .. length - 1 of each lane: the positions of the last `window` members of the
  * query's own group up to itself, rising, in the last places of its row; before them -1. first: how many of these
- * there are. */
+ * there are. Queries with groups of their own need not be a member where they stand. */
 typedef struct lh_group_latest_args {
     int64_t lanes, length, queries, window;
     const int32_t *group; /* [lanes, length]; negative: none, an empty list */
+    const int32_t *own;   /* [lanes, queries]: the queries' groups, or NULL: those of the last `queries` entries */
     int32_t *index;       /* [lanes, queries, window] */
     int32_t *first;       /* [lanes, queries] */
 } lh_group_latest_args;
+
+/* Queries and keys that were sorted into the same groups, each on their own. The query at a place sees the keys of
+ * its group at places low <= place < high: those up to its own time, the latest `window` of them. order says who
+ * stands at each place, rising within a group and then, where a group has places to spare, -1. Query t stands at
+ * time first + t, key t at time t. A place without a query, and a query without a key, has low = high. */
+typedef struct lh_group_seen_args {
+    int64_t lanes, queries, keys, groups, first, window;
+    const int32_t *query_start, *query_order; /* [lanes, groups + 1], [lanes, queries] */
+    const int32_t *key_start, *key_order;     /* [lanes, groups + 1], [lanes, keys] */
+    int32_t *low, *high;                      /* [lanes, queries] */
+} lh_group_seen_args;
 
 /* accepted[b, q, c] = 1 if x[b, t, c], t = length - queries + q, is among the k largest of x[b, 0 .. t, c], else 0.
  * Of equal entries the earlier count as larger. NaN is below everything. */

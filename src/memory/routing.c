@@ -11,9 +11,8 @@
 static const lh_recipe_key keys[] = {
     {"memory", "routing", LH_RECIPE_CHOICE, "causal", 0, 0, "causal|prefix|full", ROUTING,
      "who may stand in a cluster: causal, each token in its nearest one, seeing the latest members; full, as "
-     "published "
-     "for training, the best of the whole window, so that later tokens have a say in who sees whom; prefix, as "
-     "published for decoding, the best so far (evaluation and generation only)"},
+     "published for training, the best of the whole window, so that later tokens have a say in who sees whom; "
+     "prefix, as published for decoding, the best so far (evaluation and generation only)"},
     {"memory", "routing_heads", LH_RECIPE_INTEGER, "1", 0, 1024, NULL, ROUTING,
      "heads of a layer that attend within clusters (the first ones)"},
     {"memory", "strided_heads", LH_RECIPE_INTEGER, "0", 0, 1024, NULL, ROUTING,
@@ -29,7 +28,7 @@ static const lh_recipe_key keys[] = {
     {"memory", "relative", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
      "relative positions on keys and values of local heads (Shaw et al. 2018)"},
     {"memory", "cluster_relative", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
-     "the same in clusters, by rank among the members"},
+     "the same in clusters, by rank among the members; only with share_keys"},
     {"memory", "distance", LH_RECIPE_INTEGER, "513", 1, 1 << 20, NULL, ROUTING,
      "the farthest relative position with rows of its own (R)"},
     {"memory", "head_mixer", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, ROUTING,
@@ -104,6 +103,16 @@ static lh_status check_model(const lh_memory_shape *shape, const lh_routing *r, 
         return lh_recipe_reject(recipe, "memory.routing_heads", error,
                                 "and memory.strided_heads are more than the %lld heads of a layer",
                                 (long long)shape->heads);
+    }
+    if (!r->share_keys && r->heads > 0 && r->cluster_relative) {
+        return lh_recipe_reject(recipe, "memory.cluster_relative", error,
+                                "counts ranks that queries and keys have in common: set it to false with "
+                                "memory.share_keys = false");
+    }
+    if (!r->share_keys && r->heads > 0 && r->mode == LH_ROUTING_PREFIX) {
+        return lh_recipe_reject(recipe, "memory.routing", error,
+                                "is for models whose queries are the keys: set it to causal with "
+                                "memory.share_keys = false");
     }
     if (r->look_back % r->block != 0) {
         return lh_recipe_reject(recipe, "memory.look_back", error, "is no multiple of memory.block = %lld",
@@ -244,10 +253,14 @@ static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
     int64_t sum[3] = {heads, r->clusters, shape->key_width};
     int64_t scores[3] = {memory->batch, shape->segment, heads * r->clusters};
     if (!memory->inference) {
-        LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "layers.%d.cluster_sums",
-                             layer));
-        return lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, sum, error, "layers.%d.cluster_totals",
-                             layer);
+        for (int kind = 0; kind < (r->share_keys ? 1 : 2); kind++) {
+            const char *of = kind ? "key_" : "";
+            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error,
+                                 "layers.%d.cluster_%ssums", layer, of));
+            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, sum, error,
+                                 "layers.%d.cluster_%stotals", layer, of));
+        }
+        return LH_OK;
     }
     if (r->mode == LH_ROUTING_CAUSAL) {
         return lh_memory_add(memory, LH_STATE_RUNNING, LH_I32, 3, near, error, "layers.%d.nearest", layer);
@@ -279,7 +292,9 @@ static void project(lh_memory *memory, lh_layer_io *io)
     if (routing == 0 || io->whole_segment || lh_op_stopped(context)) {
         return;
     }
-    lh_tensor *parts[2] = {lh_routing_norm(context, lh_slice(context, io->q, 2, 0, routing)),
+    const lh_routing *r = memory->shape->options;
+    lh_tensor *keys_of = r->share_keys ? io->q : io->k;
+    lh_tensor *parts[2] = {lh_routing_norm(context, lh_slice(context, keys_of, 2, 0, routing)),
                            lh_slice(context, io->k, 2, routing, heads - routing)};
     io->k = routing == heads ? parts[0] : lh_concat(context, 2, parts, 2);
 }
@@ -331,10 +346,14 @@ static const char *note(const lh_memory_shape *shape)
 static const char *cannot_write(const lh_memory_shape *shape)
 {
     const lh_routing *r = shape->options;
-    return r->mode == LH_ROUTING_FULL && r->heads > 0
+    if (r->mode != LH_ROUTING_FULL || r->heads == 0) {
+        return NULL;
+    }
+    return r->share_keys
                ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
                  "memory.routing to prefix, the published way of decoding, or to causal"
-               : NULL;
+               : "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
+                 "memory.routing to causal";
 }
 
 const lh_memory_kind lh_memory_routing = {

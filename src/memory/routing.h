@@ -59,9 +59,14 @@ enum {
     LH_ROUTING_COLUMNS,
 };
 /* State of a layer that routes: statistics in training, what a running window leaves behind in inference. */
-enum { LH_ROUTING_SUM, LH_ROUTING_TOTAL };
-enum { LH_ROUTING_NEAR, LH_ROUTING_NEAR_KEYS }; /* causal: i32 [batch, segment, heads] */
-enum { LH_ROUTING_SCORES };                     /* prefix: [batch, segment, heads clusters] */
+enum {
+    LH_ROUTING_SUM, /* of queries: [heads, clusters, key_width] */
+    LH_ROUTING_TOTAL,
+    LH_ROUTING_KEY_SUM, /* the same of keys that are not the queries */
+    LH_ROUTING_KEY_TOTAL,
+};
+enum { LH_ROUTING_NEAR };   /* causal: the keys' clusters, i32 [batch, segment, heads] */
+enum { LH_ROUTING_SCORES }; /* prefix: [batch, segment, heads clusters] */
 
 /* How many heads of a layer route, or are strided. */
 int64_t lh_routing_heads(const lh_memory_shape *shape, int layer);
@@ -71,6 +76,8 @@ int64_t lh_routing_strided(const lh_memory_shape *shape, int layer);
 lh_tensor *lh_routing_attend_local(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
 lh_tensor *lh_routing_attend_strided(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
 lh_tensor *lh_routing_attend_routing(lh_memory *memory, lh_layer_io *io, int64_t heads);
+/* Routing heads with memory.share_keys = false. */
+lh_tensor *lh_routing_attend_keys(lh_memory *memory, lh_layer_io *io, int64_t heads);
 
 /* What a head compares with centroids: layer norm over the head's width, without gain and bias. rows
  * [batch, ., ., key_width] -> the same shape. The published code norms q / sqrt(key_width) with an epsilon of 1e-6.
@@ -79,8 +86,20 @@ lh_tensor *lh_routing_norm(lh_context *context, lh_tensor *rows);
 /* The layer's centroids for each lane, a constant: [batch, heads, clusters, key_width]. */
 lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io);
 /* Scores of x [batch, heads, tokens, key_width], tokens from `place` of the window on, a constant:
- * [batch, heads, clusters, tokens]. */
-lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place);
+ * [batch, heads, clusters, tokens]. keys: x are keys that are not the queries. */
+lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys);
+/* Random scores: the next window of training gets others. */
+void lh_routing_draw_anew(const lh_memory *memory, lh_context *context);
+/* The nearest centroid of each row, by its score: i32 [batch, heads, tokens]. */
+lh_tensor *lh_routing_nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys);
+/* Full mode: the tokens of the window x that each centroid takes, i32 [batch, heads, clusters places], rising in
+ * each cluster; -1s at its end where there is too little text. In training *near is as from lh_routing_nearest. */
+lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, bool keys, lh_tensor **near);
+/* Causal mode, few new tokens behind many: each gathers its own list. Queries, keys and values of which the first
+ * holds this call's tokens only; near: the keys' clusters; own: the queries', or NULL: they are the keys. */
+lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *near,
+                                   lh_tensor *own);
+bool lh_routing_lists_pay(const lh_routing *r, int64_t tokens, int64_t length);
 /* Attention inside clusters. q, k, v [batch, heads, tokens, .]; `queries` and `keys` say which token stands at each
  * place (the same grouping twice with shared keys); low and high bound the places of keys that a query's place
  * sees. Averages what each token gets: divisor (number + extra). */
@@ -93,9 +112,12 @@ void lh_routing_place(lh_memory *memory, lh_layer_io *io, int keys, int64_t head
 /* Prefix mode on a window of which io->tokens tokens are new: x, v [batch, heads, fill + tokens, .]. */
 lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v);
 
-/* Training: gathers sums and counts of the clusters, and sets the commitment loss. x, and with keys of their own y,
- * [batch, heads, tokens, key_width] belong to clusters near, i32 [batch, heads, tokens]. */
-void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
+/* Which tokens of this call are text: i32 [batch, tokens], 1 for text; NULL if no token is padding. *share: how
+ * many of all. */
+lh_tensor *lh_routing_text(lh_memory *memory, lh_context *context, int64_t tokens, double *share);
+/* Training: gathers sums and counts of the clusters, and adds to the commitment loss. x [batch, heads, tokens,
+ * key_width], queries or keys of their own, belong to clusters near, i32 [batch, heads, tokens]. */
+void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near, bool keys);
 void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near);
 void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context);
 /* How evenly clusters are filled, and how tight they are, for logs. */

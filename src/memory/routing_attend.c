@@ -5,7 +5,8 @@
 #include <math.h>
 
 #define LIST_ROWS 16384 /* rows that lists of single queries may gather before the window is computed anew */
-#define SCORES 4194304  /* scores of centroids that exist at once */
+#define KEYS_APART 0x9e3779b97f4a7c15u /* between the random numbers of queries and of keys */
+#define SCORES 4194304                 /* scores of centroids that exist at once */
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -204,12 +205,12 @@ lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io)
 }
 
 /* Numbers in [0, 1) by layer, lane, cluster and place; other ones for each window of training. */
-static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_t *shape, int64_t place)
+static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_t *shape, int64_t place, bool keys)
 {
     lh_context *context = io->context;
     int64_t count = shape[0] * shape[1] * shape[2] * shape[3];
     double *scores = lh_arena_alloc(&context->arena, sizeof *scores * (size_t)(count ? count : 1));
-    uint64_t window = context->training ? context->random_offset : 0;
+    uint64_t window = (context->training ? context->random_offset : 0) + (keys ? KEYS_APART : 0);
     if (!scores) {
         return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for %lld random scores", (long long)count);
     }
@@ -221,7 +222,12 @@ static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_
     return lh_cast(context, lh_from_host(context, LH_F64, 4, shape, scores), memory->dtype);
 }
 
-lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place)
+void lh_routing_draw_anew(const lh_memory *memory, lh_context *context)
+{
+    context->random_offset += options_of(memory)->random && context->training;
+}
+
+lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys)
 {
     lh_tensor *rows = lh_detach(io->context, x), *centroids = lh_routing_centroids(memory, io);
     if (lh_op_stopped(io->context)) {
@@ -229,25 +235,26 @@ lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, i
     }
     if (options_of(memory)->random) {
         int64_t shape[4] = {x->shape[0], x->shape[1], centroids->shape[2], x->shape[2]};
-        return random_scores(memory, io, shape, place);
+        return random_scores(memory, io, shape, place, keys);
     }
     return lh_matmul(io->context, centroids, rows, true);
 }
 
-/* Each row's nearest centroid: i32 [batch, heads, tokens]. A strip of tokens at a time. */
-static lh_tensor *nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place)
+/* A strip of tokens at a time. */
+lh_tensor *lh_routing_nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys)
 {
     lh_context *context = io->context;
     lh_tensor *part = NULL, *near = NULL;
     if (lh_op_stopped(context)) {
         return NULL;
     }
+    x = lh_detach(context, x);
     int64_t tokens = x->shape[2], lanes = x->shape[0] * x->shape[1];
     int64_t strip = SCORES / (lanes * options_of(memory)->clusters) + 1;
     for (int64_t first = 0; first < tokens && !lh_op_stopped(context); first += strip) {
         lh_scope scope = lh_scope_begin(context);
         lh_tensor *few = lh_slice(context, x, 2, first, smaller(strip, tokens - first));
-        part = lh_argmax(context, lh_routing_scores(memory, io, few, place + first), 2);
+        part = lh_argmax(context, lh_routing_scores(memory, io, few, place + first, keys), 2);
         near = near ? lh_concat(context, 2, (lh_tensor *[]){near, part}, 2) : part;
         lh_scope_end(context, scope, 1, &near);
     }
@@ -278,12 +285,13 @@ lh_tensor *lh_routing_in_clusters(lh_memory *memory, lh_layer_io *io, lh_tensor 
     return lh_group_mean(context, lh_attention(context, q, 1, &source, &options, NULL), queries, extra);
 }
 
-/* Causal: tokens sorted by cluster, each seeing the latest members of its own. */
-static lh_tensor *causal_window(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v, lh_tensor *near)
+/* Causal: tokens sorted by cluster, each seeing the latest members of its own. keep: as for lh_group, or NULL. */
+static lh_tensor *causal_window(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v, lh_tensor *near,
+                                lh_tensor *keep)
 {
     lh_context *context = io->context;
     lh_grouping clusters, places;
-    if (!lh_group(context, near, options_of(memory)->clusters, NULL, true, &clusters) ||
+    if (!lh_group(context, near, options_of(memory)->clusters, keep, true, &clusters) ||
         !lh_group(context, clusters.order, x->shape[2], NULL, false, &places)) {
         return NULL;
     }
@@ -291,19 +299,26 @@ static lh_tensor *causal_window(lh_memory *memory, lh_layer_io *io, lh_tensor *x
                                   clusters.high, 0.0);
 }
 
-/* Causal, few new tokens behind many: each gathers its own list. */
-static lh_tensor *causal_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v, lh_tensor *near)
+bool lh_routing_lists_pay(const lh_routing *r, int64_t tokens, int64_t length)
+{
+    return 4 * tokens <= length && tokens * r->size <= LIST_ROWS;
+}
+
+lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *near,
+                                   lh_tensor *own)
 {
     const lh_routing *r = options_of(memory);
     lh_context *context = io->context;
-    int64_t batch = x->shape[0], heads = x->shape[1], width = x->shape[3], v_width = v->shape[3];
-    int64_t tokens = io->tokens, rows = batch * heads * tokens, size = smaller(r->size, x->shape[2]);
+    int64_t batch = xyv[0]->shape[0], heads = xyv[0]->shape[1], width = xyv[0]->shape[3],
+            v_width = xyv[2]->shape[3];
+    int64_t tokens = io->tokens, length = xyv[1]->shape[2];
+    int64_t rows = batch * heads * tokens, size = smaller(r->size, length);
     lh_tensor *first;
-    lh_tensor *list = lh_group_latest(context, near, tokens, size, &first);
+    lh_tensor *list = lh_group_latest(context, near, own, tokens, size, &first);
     list = list ? lh_reshape(context, list, 3, (int64_t[]){batch, heads, tokens * size}) : NULL;
-    lh_grouping picked = {.groups = x->shape[2], .index = list};
-    lh_tensor *k = lh_group_gather(context, x, &picked), *values = lh_group_gather(context, v, &picked);
-    lh_tensor *q = lh_contiguous(context, lh_slice(context, x, 2, x->shape[2] - tokens, tokens));
+    lh_grouping picked = {.groups = length, .index = list};
+    lh_tensor *k = lh_group_gather(context, xyv[1], &picked), *v = lh_group_gather(context, xyv[2], &picked);
+    lh_tensor *q = lh_contiguous(context, xyv[0]);
     int32_t *ends = lh_arena_alloc(&context->arena, sizeof *ends * (size_t)(rows ? rows : 1));
     if (lh_op_stopped(context) || !ends) {
         return NULL;
@@ -312,9 +327,8 @@ static lh_tensor *causal_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
         ends[i] = (int32_t)size;
     }
     q = lh_reshape(context, q, 4, (int64_t[]){rows, 1, 1, width});
-    lh_key_source source =
-        lh_key_source_causal(lh_reshape(context, k, 4, (int64_t[]){rows, 1, size, width}),
-                             lh_reshape(context, values, 4, (int64_t[]){rows, 1, size, v_width}), 1);
+    lh_key_source source = lh_key_source_causal(lh_reshape(context, k, 4, (int64_t[]){rows, 1, size, width}),
+                                                lh_reshape(context, v, 4, (int64_t[]){rows, 1, size, v_width}), 1);
     source.low = lh_reshape(context, first, 3, (int64_t[]){rows, 1, 1});
     source.high = lh_from_host(context, LH_I32, 3, (int64_t[]){rows, 1, 1}, ends);
     lh_routing_place(memory, io, LH_ROUTING_CLUSTER_KEYS, 1, size, &source);
@@ -328,44 +342,99 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *x
     lh_context *context = io->context;
     int64_t length = x->shape[2], tokens = io->tokens;
     lh_tensor *fresh = lh_slice(context, x, 2, length - tokens, tokens);
-    lh_tensor *near = nearest(memory, io, lh_detach(context, fresh), length - tokens);
-    if (options_of(memory)->random && context->training) {
-        context->random_offset++;
-    }
+    lh_tensor *near = lh_routing_nearest(memory, io, fresh, length - tokens, false);
+    lh_routing_draw_anew(memory, context);
     if (!near) {
         return NULL;
     }
     if (io->whole_segment) {
-        lh_routing_gather_statistics(memory, io, x, near);
+        double share;
+        lh_routing_gather_statistics(memory, io, x, near, false);
         lh_routing_add_commitment(memory, io, x, near);
-        return causal_window(memory, io, x, v, near);
+        return causal_window(memory, io, x, v, near, lh_routing_text(memory, context, tokens, &share));
     }
     int entry = lh_memory_entry(memory, io->layer, LH_ROUTING_NEAR);
     lh_tensor *rows = lh_memory_extend(memory, context, entry, io->fill, lh_transpose(context, near, 1, 2));
     near = rows ? lh_contiguous(context, lh_transpose(context, rows, 1, 2)) : NULL;
-    if (near && 4 * tokens <= length && tokens * options_of(memory)->size <= LIST_ROWS) {
-        return causal_lists(memory, io, x, v, near);
+    if (near && lh_routing_lists_pay(options_of(memory), tokens, length)) {
+        return lh_routing_attend_lists(memory, io, (lh_tensor *[]){fresh, x, v}, near, NULL);
     }
-    lh_tensor *out = near ? causal_window(memory, io, x, v, near) : NULL;
+    lh_tensor *out = near ? causal_window(memory, io, x, v, near, NULL) : NULL;
     return out ? lh_slice(context, out, 2, length - tokens, tokens) : NULL;
 }
 
-/* 0 and -infinity for tokens that are text and padding, [batch, 1, 1, tokens]; NULL if all are text. */
+/* 0 and -infinity for tokens that are text and padding, [batch, 1, 1, tokens]. */
 static lh_tensor *padding_bias(lh_memory *memory, lh_layer_io *io)
 {
     lh_context *context = io->context;
     int64_t count = memory->batch * io->tokens;
-    bool some = false;
-    for (int64_t i = 0; memory->valid && i < count; i++) {
-        some |= !memory->valid[i];
+    double *bias = lh_arena_alloc(&context->arena, sizeof *bias * (size_t)count);
+    if (!bias) {
+        return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for a mask of %lld tokens", (long long)count);
     }
-    double *bias = some ? lh_arena_alloc(&context->arena, sizeof *bias * (size_t)count) : NULL;
-    for (int64_t i = 0; bias && i < count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         bias[i] = memory->valid[i] ? 0 : (double)-INFINITY;
     }
-    lh_tensor *wide =
-        bias ? lh_from_host(context, LH_F64, 4, (int64_t[]){memory->batch, 1, 1, io->tokens}, bias) : NULL;
+    lh_tensor *wide = lh_from_host(context, LH_F64, 4, (int64_t[]){memory->batch, 1, 1, io->tokens}, bias);
     return wide ? lh_cast(context, wide, memory->dtype) : NULL;
+}
+
+/* A window with fewer tokens of text than a cluster has places leaves places empty: -1s at the end of a cluster in
+ * place of padding. members [batch, heads, clusters, size] */
+static lh_tensor *without_padding(lh_memory *memory, lh_layer_io *io, lh_tensor *members)
+{
+    lh_context *context = io->context;
+    int64_t count = lh_tensor_count(members), size = members->shape[3], lane = count / members->shape[0];
+    double *chosen = lh_arena_alloc(&context->arena, sizeof *chosen * (size_t)count);
+    int32_t *kept = lh_arena_alloc(&context->arena, sizeof *kept * (size_t)count);
+    if (!chosen || !kept) {
+        return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for %lld places in clusters",
+                          (long long)count);
+    }
+    lh_to_host(context, members, chosen);
+    for (int64_t first = 0; first < count && !lh_op_stopped(context); first += size) {
+        int64_t to = first;
+        for (int64_t i = first; i < first + size; i++) {
+            if (memory->valid[first / lane * io->tokens + (int64_t)chosen[i]]) {
+                kept[to++] = (int32_t)chosen[i];
+            }
+        }
+        while (to < first + size) {
+            kept[to++] = -1;
+        }
+    }
+    return lh_from_host(context, LH_I32, 4, members->shape, kept);
+}
+
+lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, bool keys, lh_tensor **near)
+{
+    const lh_routing *r = options_of(memory);
+    lh_context *context = io->context;
+    *near = NULL;
+    if (lh_op_stopped(context)) {
+        return NULL;
+    }
+    if (io->fill > 0) {
+        return lh_op_fail(
+            context, LH_E_UNSUPPORTED, "routing",
+            "in full mode a window is read at once, not in pieces, because its later tokens take part in "
+            "choosing clusters: set memory.routing to %s",
+            r->share_keys ? "causal or prefix" : "causal");
+    }
+    int64_t tokens = x->shape[2], size = smaller(r->size, tokens);
+    double share;
+    lh_scope scope = lh_scope_begin(context);
+    lh_tensor *scores = lh_routing_scores(memory, io, x, 0, keys);
+    *near = context->training ? lh_argmax(context, scores, 2) : NULL;
+    bool padded = lh_routing_text(memory, context, tokens, &share) != NULL;
+    lh_tensor *members =
+        lh_top_k(context, padded ? lh_add(context, scores, padding_bias(memory, io)) : scores, size, false);
+    int64_t places[4] = {x->shape[0], x->shape[1], r->clusters, size};
+    members = members ? lh_reshape(context, members, 4, places) : NULL;
+    members = padded && members ? without_padding(memory, io, members) : members;
+    members = lh_reshape(context, members, 3, (int64_t[]){places[0], places[1], r->clusters * size});
+    lh_scope_end(context, scope, 2, (lh_tensor *[]){*near, members});
+    return members;
 }
 
 /* Where the places of each cluster begin and end: places p of cluster p / size, i32 [1, 1, places] twice. */
@@ -390,29 +459,16 @@ static lh_tensor *attend_full(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
 {
     const lh_routing *r = options_of(memory);
     lh_context *context = io->context;
-    if (io->fill > 0) {
-        return lh_op_fail(
-            context, LH_E_UNSUPPORTED, "routing",
-            "in full mode a window is read at once, not in pieces, because its later tokens take part in "
-            "choosing clusters: set memory.routing to causal or prefix");
-    }
-    int64_t tokens = x->shape[2], size = smaller(r->size, tokens), places = r->clusters * size;
-    lh_scope scope = lh_scope_begin(context);
-    lh_tensor *scores = lh_routing_scores(memory, io, x, 0);
-    if (r->random && context->training) {
-        context->random_offset++;
-    }
-    lh_tensor *near = context->training ? lh_argmax(context, scores, 2) : NULL;
-    lh_tensor *bias = padding_bias(memory, io), *low, *high;
-    lh_tensor *members = lh_top_k(context, bias ? lh_add(context, scores, bias) : scores, size, false);
-    members = members ? lh_reshape(context, members, 3, (int64_t[]){x->shape[0], x->shape[1], places}) : NULL;
-    lh_scope_end(context, scope, 2, (lh_tensor *[]){near, members});
+    lh_tensor *near, *low, *high, *members = lh_routing_members(memory, io, x, false, &near);
+    lh_routing_draw_anew(memory, context);
     lh_grouping rows;
-    if (!fixed_bounds(io, places, size, &low, &high) || !lh_group(context, members, tokens, NULL, false, &rows)) {
+    if (lh_op_stopped(context) ||
+        !fixed_bounds(io, members->shape[2], members->shape[2] / r->clusters, &low, &high) ||
+        !lh_group(context, members, x->shape[2], NULL, false, &rows)) {
         return NULL;
     }
     if (near) {
-        lh_routing_gather_statistics(memory, io, x, near);
+        lh_routing_gather_statistics(memory, io, x, near, false);
         lh_routing_add_commitment(memory, io, x, near);
     }
     return lh_routing_in_clusters(memory, io, (lh_tensor *[]){x, x, v}, &rows, &rows, low, high, LH_ROUTING_EXTRA);
@@ -421,6 +477,9 @@ static lh_tensor *attend_full(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
 lh_tensor *lh_routing_attend_routing(lh_memory *memory, lh_layer_io *io, int64_t heads)
 {
     lh_context *context = io->context;
+    if (!options_of(memory)->share_keys) {
+        return lh_routing_attend_keys(memory, io, heads);
+    }
     /* pieces of a window: project has normed what is kept as keys */
     lh_tensor *x = heads_of(context, io->whole_segment ? io->q : io->k, 0, heads);
     lh_tensor *v = heads_of(context, io->v, 0, heads);

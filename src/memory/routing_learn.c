@@ -10,8 +10,7 @@ static const lh_routing *options_of(const lh_memory *memory)
     return memory->shape->options;
 }
 
-/* i32 [batch, tokens], 1 for text; NULL if no token is padding. */
-static lh_tensor *text_tokens(lh_memory *memory, lh_context *context, int64_t tokens, double *share)
+lh_tensor *lh_routing_text(lh_memory *memory, lh_context *context, int64_t tokens, double *share)
 {
     int64_t count = memory->batch * tokens, text = 0;
     *share = 1;
@@ -32,7 +31,7 @@ static lh_tensor *text_tokens(lh_memory *memory, lh_context *context, int64_t to
     return lh_from_host(context, LH_I32, 2, (int64_t[]){memory->batch, tokens}, keep);
 }
 
-void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near)
+void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near, bool keys)
 {
     lh_context *context = io->context;
     if (!context->training || context->recomputing || memory->inference || lh_op_stopped(context)) {
@@ -40,18 +39,18 @@ void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor 
     }
     double share;
     lh_scope scope = lh_scope_begin(context);
-    lh_tensor *keep = text_tokens(memory, context, x->shape[2], &share);
+    lh_tensor *keep = lh_routing_text(memory, context, x->shape[2], &share);
     lh_grouping clusters;
     if (lh_group(context, near, options_of(memory)->clusters, keep, false, &clusters)) {
-        lh_group_totals(context, lh_detach(context, x), &clusters,
-                        lh_memory_get(memory, lh_memory_entry(memory, io->layer, LH_ROUTING_SUM)),
-                        lh_memory_get(memory, lh_memory_entry(memory, io->layer, LH_ROUTING_TOTAL)));
+        int which = lh_memory_entry(memory, io->layer, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
+        lh_group_totals(context, lh_detach(context, x), &clusters, lh_memory_get(memory, which),
+                        lh_memory_get(memory, which + 1));
     }
     lh_scope_end(context, scope, 0, NULL);
 }
 
-/* 2 beta mean (x - nearest centroid)^2 over tokens that are text: shared queries and keys are charged twice. The
- * model averages over its layers; the sum is meant. */
+/* 2 beta mean (x - nearest centroid)^2 over tokens that are text: shared queries and keys are charged twice, others
+ * once each. The model averages over its layers; the sum is meant. */
 void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near)
 {
     const lh_routing *r = options_of(memory);
@@ -62,7 +61,7 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
     double share;
     lh_grouping clusters = {.groups = r->clusters, .index = near};
     lh_tensor *off = lh_subtract(context, x, lh_group_gather(context, lh_routing_centroids(memory, io), &clusters));
-    lh_tensor *keep = text_tokens(memory, context, x->shape[2], &share);
+    lh_tensor *keep = lh_routing_text(memory, context, x->shape[2], &share);
     if (keep) {
         lh_tensor *mask = lh_reshape(context, lh_cast(context, keep, memory->dtype), 4,
                                      (int64_t[]){x->shape[0], 1, x->shape[2], 1});
@@ -75,7 +74,8 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
 }
 
 /* How evenly a layer's clusters are filled (the exponential of the counts' entropy, as a part of all clusters; 1:
- * all alike), and how tight they are (mean of |centroid|^2 / width; 1: all members are the same). */
+ * all alike), how large the smallest is beside the mean of its head (0: nobody comes), and how tight they are (mean
+ * of |centroid|^2 / width; 1: all members are the same). */
 static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
                        void (*tell)(void *user, const char *name, double value), void *user)
 {
@@ -84,7 +84,7 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     int64_t heads = counts->shape[0], clusters = counts->shape[1], size = lh_tensor_count(centroids);
     double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(heads * clusters + size)),
            filled = 0;
-    double square = 0;
+    double square = 0, smallest = 1;
     char name[64];
     if (!values) {
         return;
@@ -99,6 +99,7 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
         for (int64_t c = 0; c < clusters && total > 0; c++) {
             double share = values[h * clusters + c] / total;
             entropy -= share > 0 ? share * log(share) : 0;
+            smallest = fmin(smallest, fmax(share, 0) * (double)clusters);
         }
         filled += exp(entropy) / (double)(clusters * heads);
     }
@@ -107,6 +108,8 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     }
     (void)snprintf(name, sizeof name, "layer%d/clusters_filled", layer);
     tell(user, name, filled);
+    (void)snprintf(name, sizeof name, "layer%d/clusters_smallest", layer);
+    tell(user, name, smallest);
     (void)snprintf(name, sizeof name, "layer%d/clusters_tight", layer);
     tell(user, name, square);
 }
@@ -134,28 +137,36 @@ static void clear(lh_context *context, lh_tensor *x)
     lh_run(context, LH_KERNEL_FILL, x->dtype, &args);
 }
 
-void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context)
+/* One move of a layer's centroids, by the statistics of queries or of keys. */
+static void learn_from(lh_memory *const *memories, int count, lh_context *context, int layer, bool keys)
 {
     lh_memory *memory = memories[0];
     const lh_routing *r = options_of(memory);
-    for (int layer = 0; layer < memory->shape->layers && !lh_op_stopped(context); layer++) {
-        if (lh_routing_heads(memory->shape, layer) == 0) {
-            continue;
+    lh_tensor *const *tensors = memory->parameters[layer]->tensors;
+    lh_tensor *gathered[2];
+    int first = lh_memory_entry(memory, layer, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
+    for (int which = 0; which < 2; which++) {
+        gathered[which] = lh_memory_get(memory, first + which);
+        for (int i = 1; i < count; i++) {
+            add_to(context, gathered[which], lh_memory_get(memories[i], first + which));
         }
-        lh_tensor *const *tensors = memory->parameters[layer]->tensors;
-        lh_tensor *gathered[2];
-        for (int which = LH_ROUTING_SUM; which <= LH_ROUTING_TOTAL; which++) {
-            gathered[which] = lh_memory_get(memory, lh_memory_entry(memory, layer, which));
-            for (int i = 1; i < count; i++) {
-                add_to(context, gathered[which],
-                       lh_memory_get(memories[i], lh_memory_entry(memories[i], layer, which)));
-            }
-        }
-        lh_centroid_step(context, gathered[LH_ROUTING_SUM], gathered[LH_ROUTING_TOTAL], tensors[LH_ROUTING_MEANS],
-                         tensors[LH_ROUTING_COUNTS], tensors[LH_ROUTING_CENTROIDS], r->decay, r->start);
-        for (int i = 0; i < count; i++) {
-            for (int which = LH_ROUTING_SUM; which <= LH_ROUTING_TOTAL; which++) {
-                clear(context, lh_memory_get(memories[i], lh_memory_entry(memories[i], layer, which)));
+    }
+    lh_centroid_step(context, gathered[0], gathered[1], tensors[LH_ROUTING_MEANS], tensors[LH_ROUTING_COUNTS],
+                     tensors[LH_ROUTING_CENTROIDS], r->decay, r->start);
+    for (int i = 0; i < 2 * count; i++) {
+        clear(context, lh_memory_get(memories[i / 2], first + i % 2));
+    }
+}
+
+/* Keys of their own move the centroids a second time, assigned by those from before the iteration. */
+void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context)
+{
+    const lh_memory_shape *shape = memories[0]->shape;
+    for (int layer = 0; layer < shape->layers && !lh_op_stopped(context); layer++) {
+        if (lh_routing_heads(shape, layer) > 0) {
+            learn_from(memories, count, context, layer, false);
+            if (!options_of(memories[0])->share_keys) {
+                learn_from(memories, count, context, layer, true);
             }
         }
     }

@@ -136,7 +136,7 @@ lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tenso
     int64_t size = smaller(r->size, length), columns = heads * r->clusters;
     lh_tensor *fresh = lh_slice(context, x, 2, length - tokens, tokens);
     lh_tensor *scores =
-        lh_routing_scores(memory, io, fresh, length - tokens); /* [batch, heads, clusters, tokens] */
+        lh_routing_scores(memory, io, fresh, length - tokens, false); /* [batch, heads, clusters, tokens] */
     scores = scores ? lh_reshape(context, scores, 3, (int64_t[]){batch, columns, tokens}) : NULL;
     scores = lh_contiguous(context, lh_transpose(context, scores, 1, 2));
     scores = lh_reshape(context, scores, 3, (int64_t[]){batch, tokens, columns});

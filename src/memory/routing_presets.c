@@ -25,9 +25,8 @@ const lh_recipe_preset lh_routing_presets[] = {
     {"routing-pg19",
      "[model]\nlayers = 22\n" PG19 LAYERS TEXT MEMORY
      "routing_heads = 2\nskip_first = 20\nclusters = 16\ncluster_size = 512\n",
-     "Routing Transformer, 22 layers, PG-19: the released weights' 490,710,140 parameters (published 33.2, routing "
-     "= "
-     "full)"},
+     "Routing Transformer, 22 layers, PG-19: the released weights' 490,710,140 parameters (published 33.2 with "
+     "routing = full)"},
     {"routing-pg19-code",
      "[model]\nlayers = 22\n" PG19 GEGLU LAYERS TEXT MEMORY
      "routing_heads = 2\nskip_first = 21\nclusters = 16\ncluster_size = 512\n",
@@ -61,9 +60,8 @@ const lh_recipe_preset lh_routing_presets[] = {
     {"routing-cifar10",
      "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS IMAGE_MEMORY
      "routing_heads = 4\nclusters = 6\ncluster_size = 512\nimage_height = 32\nimage_width = 32\n" NO_TABLES,
-     "Routing Transformer, 12 layers, CIFAR-10 images (published 2.971 bits/dim with 4 of 8 heads in 8 layers, "
-     "routing "
-     "= full)"},
+     "Routing Transformer, 12 layers, CIFAR-10 images (published 2.971 bits/dim with 4 of 8 heads in 8 layers "
+     "and routing = full)"},
     {"routing-cifar10-dense",
      "[model]\nlayers = 12\nwidth = 1024\nheads = 8\nsegment = 3072\n" IMAGE LAYERS IMAGE_MEMORY LOCAL
      "block = 3072\nlook_back = 0\nimage_height = 32\nimage_width = 32\n" NO_TABLES,

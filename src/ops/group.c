@@ -294,7 +294,7 @@ void lh_centroid_step(lh_context *context, lh_tensor *sum, lh_tensor *total, lh_
 
 /* ---- lists for queries that come later --------------------------------------------------------- */
 
-lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t queries, int64_t window,
+lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, lh_tensor *own, int64_t queries, int64_t window,
                            lh_tensor **first)
 {
     char text[128];
@@ -302,12 +302,14 @@ lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t querie
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    if (index->dtype != LH_I32 || index->ndim != 3 || queries < 0 || queries > index->shape[2] || window < 1) {
+    if (index->dtype != LH_I32 || index->ndim != 3 || queries < 0 || queries > index->shape[2] || window < 1 ||
+        (own && (own->dtype != LH_I32 || own->ndim != 3 || own->shape[0] != index->shape[0] ||
+                 own->shape[1] != index->shape[1] || own->shape[2] != queries))) {
         return lh_op_fail(context, LH_E_SHAPE, "group_latest",
                           "%lld queries with %lld members each do not fit groups %s", (long long)queries,
                           (long long)window, lh_shape_text(text, sizeof text, index->ndim, index->shape));
     }
-    lh_tensor *packed = lh_packed(context, index);
+    lh_tensor *packed = lh_packed(context, index), *packed_own = own ? lh_packed(context, own) : NULL;
     lh_tensor *list =
         lh_new(context, LH_I32, 4, (int64_t[]){index->shape[0], index->shape[1], queries, window}, false);
     *first = lh_new(context, LH_I32, 3, (int64_t[]){index->shape[0], index->shape[1], queries}, false);
@@ -319,10 +321,61 @@ lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t querie
                                  .queries = queries,
                                  .window = window,
                                  .group = lh_tensor_data(packed),
+                                 .own = packed_own ? lh_tensor_data(packed_own) : NULL,
                                  .index = lh_tensor_data(list),
                                  .first = lh_tensor_data(*first)};
     lh_run(context, LH_KERNEL_GROUP_LATEST, LH_F32, &args);
     return lh_result(context, list);
+}
+
+/* Are start [batch, heads, groups + 1] and order [batch, heads, .] there, of the same lanes as `lanes`? */
+static bool sorted_fit(const lh_grouping *grouping, const lh_grouping *lanes)
+{
+    const lh_tensor *start = grouping->start, *order = grouping->order;
+    return start && order && start->dtype == LH_I32 && order->dtype == LH_I32 && start->ndim == 3 &&
+           order->ndim == 3 && start->shape[2] == lanes->groups + 1 && lanes->start &&
+           start->shape[0] == lanes->start->shape[0] && start->shape[1] == lanes->start->shape[1] &&
+           order->shape[0] == start->shape[0] && order->shape[1] == start->shape[1];
+}
+
+bool lh_group_seen(lh_context *context, const lh_grouping *queries, const lh_grouping *keys, int64_t first,
+                   int64_t window, lh_tensor **low, lh_tensor **high)
+{
+    *low = *high = NULL;
+    if (lh_op_stopped(context)) {
+        return false;
+    }
+    if (!sorted_fit(queries, queries) || !sorted_fit(keys, queries) || window < 1) {
+        lh_op_fail(context, LH_E_SHAPE, "group_seen",
+                   "%lld groups of queries and %lld of keys do not fit, or a window of %lld holds nothing",
+                   (long long)queries->groups, (long long)keys->groups, (long long)window);
+        return false;
+    }
+    lh_tensor *parts[4] = {queries->start, queries->order, keys->start, keys->order};
+    const int32_t *data[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        parts[i] = lh_packed(context, parts[i]);
+        data[i] = parts[i] ? lh_tensor_data(parts[i]) : NULL;
+    }
+    *low = lh_new(context, LH_I32, 3, queries->order->shape, false);
+    *high = lh_new(context, LH_I32, 3, queries->order->shape, false);
+    if (lh_op_stopped(context)) {
+        return false;
+    }
+    lh_group_seen_args args = {.lanes = queries->start->shape[0] * queries->start->shape[1],
+                               .queries = queries->order->shape[2],
+                               .keys = keys->order->shape[2],
+                               .groups = queries->groups,
+                               .first = first,
+                               .window = window,
+                               .query_start = data[0],
+                               .query_order = data[1],
+                               .key_start = data[2],
+                               .key_order = data[3],
+                               .low = lh_tensor_data(*low),
+                               .high = lh_tensor_data(*high)};
+    lh_run(context, LH_KERNEL_GROUP_SEEN, LH_F32, &args);
+    return !lh_op_stopped(context);
 }
 
 static bool scores_fit(lh_context *context, const char *op, const lh_tensor *x, bool fits)

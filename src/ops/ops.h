@@ -272,9 +272,16 @@ void lh_group_totals(lh_context *context, lh_tensor *y, const lh_grouping *group
 void lh_centroid_step(lh_context *context, lh_tensor *sum, lh_tensor *total, lh_tensor *mean, lh_tensor *count,
                       lh_tensor *centroid, double decay, lh_centroid_start start);
 /* For the last `queries` entries of each lane: the last `window` members of the entry's own group up to itself ->
- * i32 [batch, heads, queries, window], rising, -1 in front; *first, i32 [batch, heads, queries], counts the -1s. */
-lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, int64_t queries, int64_t window,
+ * i32 [batch, heads, queries, window], rising, -1 in front; *first, i32 [batch, heads, queries], counts the -1s.
+ * own: i32 [batch, heads, queries], the groups of queries that have others than the entries, or NULL. */
+lh_tensor *lh_group_latest(lh_context *context, lh_tensor *index, lh_tensor *own, int64_t queries, int64_t window,
                            lh_tensor **first);
+/* Queries and keys in the same groups, each sorted on its own: which places of the keys' order each place of the
+ * queries' order sees, low <= place < high, i32 [batch, heads, places of queries] twice. It sees keys of its group
+ * up to its time, the latest `window` of them; query t stands `first` later than key t. Of the groupings, start and
+ * order are used: -1s may also stand at the end of a group. False after an error. */
+bool lh_group_seen(lh_context *context, const lh_grouping *queries, const lh_grouping *keys, int64_t first,
+                   int64_t window, lh_tensor **low, lh_tensor **high);
 /* For the last `queries` rows t of each lane of x [batch, length, columns]: 1 if x[t, c] is among the k largest of
  * x[0 .. t, c] (of equal ones the earlier stand first), else 0 -> i32 [batch, queries, columns]. */
 lh_tensor *lh_top_so_far(lh_context *context, lh_tensor *x, int64_t queries, int64_t k);

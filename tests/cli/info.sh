@@ -12,6 +12,9 @@ equal "body of the 277M model" "$json" 277022720
 
 printf '[model]\nlayers = 2\nwidth = 64\nheads = 2\n' >"$scratch/small.ini"
 check "a recipe is described" "$longhand" info "$scratch/small.ini" memory.kind=transformer-xl
+for recipe in "$root"/recipes/*.ini; do
+    [[ $recipe == */compare-* ]] || check "$(basename "$recipe") is described" "$longhand" info "$recipe"
+done
 refuses "an unknown name" 2 '"nothing" is no run, no preset and no recipe' "$longhand" info nothing
 refuses "no operand" 2 'info needs a run' "$longhand" info
 refuses "an unknown key" 7 "unknown key 'widht'" "$longhand" info "$scratch/small.ini" model.widht=3

@@ -292,13 +292,18 @@ static void latest_members(void **state)
         }
         operand_add(&p, OUT_INT, offsetof(lh_group_latest_args, index), rows * args.window);
         operand_add(&p, OUT_INT, offsetof(lh_group_latest_args, first), rows);
+        double *asked = round % 2 ? operand_add(&p, IN_INT, offsetof(lh_group_latest_args, own), rows) : NULL;
+        for (int64_t row = 0; asked && row < rows; row++) {
+            asked[row] = (double)pick(-1, 6);
+        }
         double *index = calloc((size_t)(rows * args.window) + 1, sizeof *index);
         double *first = calloc((size_t)rows + 1, sizeof *first);
         for (int64_t row = 0; row < rows; row++) {
             const double *own = group + row / args.queries * args.length;
             int64_t t = args.length - args.queries + row % args.queries, members = 0, left;
+            double wanted = asked ? asked[row] : own[t];
             for (int64_t s = 0; s <= t; s++) {
-                members += own[t] >= 0 && own[s] == own[t];
+                members += wanted >= 0 && own[s] == wanted;
             }
             left = members > args.window ? members - args.window : 0;
             int64_t at = members > args.window ? 0 : args.window - members;
@@ -307,15 +312,80 @@ static void latest_members(void **state)
                 index[row * args.window + i] = -1;
             }
             for (int64_t s = 0; s <= t; s++) {
-                if (own[t] >= 0 && own[s] == own[t] && left-- <= 0) {
+                if (wanted >= 0 && own[s] == wanted && left-- <= 0) {
                     index[row * args.window + at++] = (double)s;
                 }
             }
         }
-        check_with(&p, 3, (double *[]){NULL, index, first});
+        check_with(&p, p.count, (double *[]){NULL, index, first, NULL});
         free(index);
         free(first);
     }
+}
+
+/* Random members of `groups` groups of `places` places in all: rising within a group, then, if `gaps`, -1s. */
+static void draw_sorted(double *start, double *order, int64_t groups, int64_t places, bool gaps)
+{
+    int64_t at = 0;
+    for (int64_t g = 0; g <= groups; g++) {
+        start[g] = (double)at;
+        int64_t end = g < groups ? pick(at, places) : places, last = -1;
+        for (; at < end; at++) {
+            last += last >= -1 ? 1 + pick(0, 3) : 0;
+            last = g == groups || (gaps && pick(0, 9) == 0) ? -2 : last;
+            order[at] = last < 0 ? -1 : (double)last;
+        }
+    }
+}
+
+static void keys_that_queries_see(void **state)
+{
+    (void)state;
+    int64_t seen = 0, blind = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        lh_group_seen_args args = {.lanes = pick_size(4),
+                                   .queries = pick(0, 60),
+                                   .keys = pick(0, 90),
+                                   .groups = pick(1, 5),
+                                   .first = pick(0, 30),
+                                   .window = pick(1, 12)};
+        int64_t starts = args.lanes * (args.groups + 1), rows = args.lanes * args.queries;
+        problem p = problem_start(LH_KERNEL_GROUP_SEEN, &args, sizeof args, "seen");
+        double *q_start = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, query_start), starts);
+        double *q_order = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, query_order), rows);
+        double *k_start = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, key_start), starts);
+        double *k_order = operand_add(&p, IN_INT, offsetof(lh_group_seen_args, key_order), args.lanes * args.keys);
+        operand_add(&p, OUT_INT, offsetof(lh_group_seen_args, low), rows);
+        operand_add(&p, OUT_INT, offsetof(lh_group_seen_args, high), rows);
+        double *low = calloc((size_t)rows + 1, sizeof *low), *high = calloc((size_t)rows + 1, sizeof *high);
+        for (int64_t lane = 0; lane < args.lanes; lane++) {
+            const double *starts_of[2] = {q_start + lane * (args.groups + 1), k_start + lane * (args.groups + 1)};
+            const double *query = q_order + lane * args.queries, *key = k_order + lane * args.keys;
+            draw_sorted(q_start + lane * (args.groups + 1), q_order + lane * args.queries, args.groups,
+                        args.queries, round % 2);
+            draw_sorted(k_start + lane * (args.groups + 1), k_order + lane * args.keys, args.groups, args.keys,
+                        round % 2);
+            for (int64_t g = 0; g < args.groups; g++) {
+                for (int64_t i = (int64_t)starts_of[0][g]; i < (int64_t)starts_of[0][g + 1]; i++) {
+                    int64_t begin = (int64_t)starts_of[1][g], visible = 0;
+                    for (int64_t j = begin; j < (int64_t)starts_of[1][g + 1]; j++) {
+                        visible += key[j] >= 0 && key[j] <= (double)args.first + query[i];
+                    }
+                    if (query[i] >= 0) {
+                        int64_t most = visible < args.window ? visible : args.window;
+                        low[lane * args.queries + i] = (double)(begin + visible - most);
+                        high[lane * args.queries + i] = (double)(begin + visible);
+                        seen += most > 0;
+                        blind += most == 0;
+                    }
+                }
+            }
+        }
+        check_with(&p, 6, (double *[]){NULL, NULL, NULL, NULL, low, high});
+        free(low);
+        free(high);
+    }
+    assert_true(seen > 100 && blind > 100);
 }
 
 static int64_t standing_before(const double *x, int64_t columns, int64_t t, int64_t i)
@@ -390,13 +460,10 @@ int main(void)
 {
     harness_random = lh_random_create(5, 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(argmax_finds_the_first_largest),
-        cmocka_unit_test(top_k_of_long_rows),
-        cmocka_unit_test(group_sorts_by_counting),
-        cmocka_unit_test(rows_by_group),
-        cmocka_unit_test(rows_by_group_have_known_values),
-        cmocka_unit_test(latest_members),
-        cmocka_unit_test(top_so_far),
+        cmocka_unit_test(argmax_finds_the_first_largest),  cmocka_unit_test(top_k_of_long_rows),
+        cmocka_unit_test(group_sorts_by_counting),         cmocka_unit_test(rows_by_group),
+        cmocka_unit_test(rows_by_group_have_known_values), cmocka_unit_test(latest_members),
+        cmocka_unit_test(keys_that_queries_see),           cmocka_unit_test(top_so_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ LANES, SEGMENTS, VOCAB = 3, 20, 37
 
 BASE = dict(layers=2, width=32, heads=4, hidden=48, routing=2, skip=0, segment=48, clusters=4, size=12, block=8, back=8,
             distance=9, mode="causal", start="counted", decay=0.9, beta=0.05, relative=True, mixer=True, gated=False,
-            embedding=32)
+            embedding=32, own=False, ranks=True)
 # In a first layer that routes, equal tokens have equal scores, and who is among the best is a matter of rounding.
 UPPER = dict(layers=3, skip=1, mode="full")
 CASES = {
@@ -34,6 +34,10 @@ CASES = {
     "causal, all heads, without tables": dict(routing=4, relative=False, size=7),
     "full, clusters that overlap, factorised, gated": dict(UPPER, size=20, embedding=12, gated=True),
     "causal, upper layer only, without mixer": dict(skip=1, mixer=False, routing=1, back=16, distance=60),
+    "causal, keys of their own": dict(own=True, ranks=False),
+    "causal, keys of their own, all heads, small clusters": dict(own=True, ranks=False, routing=4, size=3, start="official"),
+    "full, keys of their own": dict(UPPER, own=True, ranks=False),
+    "full, keys of their own, overlapping": dict(UPPER, own=True, ranks=False, size=20, start="official", decay=0.5),
     "local": dict(routing=0),
 }
 
@@ -62,7 +66,8 @@ def arguments(c):
             "memory.routing=" + c["mode"], "memory.routing_heads=%d" % c["routing"], "memory.skip_first=%d" % c["skip"],
             "memory.clusters=%d" % c["clusters"], "memory.cluster_size=%d" % c["size"], "memory.block=%d" % c["block"],
             "memory.look_back=%d" % c["back"], "memory.distance=%d" % c["distance"], "memory.relative=" + flag("relative"),
-            "memory.cluster_relative=" + flag("relative"), "memory.head_mixer=" + flag("mixer"),
+            "memory.cluster_relative=" + str(c["relative"] and c["ranks"]).lower(),
+            "memory.share_keys=" + str(not c["own"]).lower(), "memory.head_mixer=" + flag("mixer"),
             "memory.commitment=%g" % c["beta"], "memory.centroid_decay=%g" % c["decay"],
             "memory.centroid_start=" + c["start"]]
 
@@ -100,7 +105,7 @@ def compare(c, folder):
             expect("gradient of " + name, far(torch.zeros_like(initial[name]) if grad is None else grad,
                                               theirs["grad." + name]), 2e-5)
 
-    if c["segment"] % c["size"] == 0:  # the benchmarks' form is the same model
+    if c["segment"] % c["size"] == 0 and not c["own"]:  # the benchmarks' form is the same model
         blocks, plain = RoutingBlocks(initial, c), RoutingModel(initial, c)
         expect("hidden states of the form in blocks", far(*(m(text[0, :, :-1])[0].detach() for m in (blocks, plain))), 1e-5)
 

@@ -157,7 +157,8 @@ static inline lh_tensor *rig_attend(rig *g, int64_t fill, int64_t count, lh_tens
                         .v = with ? with[2] : rig_tokens(g, g->v, 0, fill + count)};
     io->options.scale = 1.0 / sqrt((double)g->width);
     if (!io->whole_segment && g->r.heads > 0) { /* what project would have kept in the cache */
-        lh_tensor *own = lh_routing_norm(c, lh_slice(c, rig_tokens(g, g->q, 0, fill + count), 2, 0, g->r.heads));
+        lh_tensor *compared = g->r.share_keys ? rig_tokens(g, g->q, 0, fill + count) : io->k;
+        lh_tensor *own = lh_routing_norm(c, lh_slice(c, compared, 2, 0, g->r.heads));
         lh_tensor *rest = lh_slice(c, io->k, 2, g->r.heads, g->heads - g->r.heads);
         io->k = g->r.heads == g->heads ? own : lh_concat(c, 2, (lh_tensor *[]){own, rest}, 2);
     }
@@ -179,6 +180,64 @@ static inline void rig_run(rig *g, int64_t fill, int64_t count, double *out)
     tiny_check(lh_context_status(g->context, &error), &error);
     lh_memory_commit(g->memory, g->context);
     lh_context_reset(g->context);
+}
+
+static inline void rig_check(const char *what, const double *got, const double *wanted, int64_t count,
+                             double tolerance)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (!(fabs(got[i] - wanted[i]) <= tolerance)) {
+            fail_msg("%s: element %lld is %.12g, not %.12g", what, (long long)i, got[i], wanted[i]);
+        }
+    }
+}
+
+/* x [length, width] of a batch entry and head, out of [batch, length, heads, width]. */
+static inline void rig_head(const rig *g, const double *x, int64_t b, int64_t h, double *rows)
+{
+    for (int64_t t = 0; t < g->length; t++) {
+        memcpy(rows + t * g->width, x + ((b * g->length + t) * g->heads + h) * g->width,
+               sizeof *rows * (size_t)g->width);
+    }
+}
+
+/* A loss out of everything that heads compute, commitment included, for differences. */
+static inline double rig_objective(rig *g, lh_tensor *const *qkv, lh_tensor **loss)
+{
+    lh_layer_io io;
+    lh_tensor *out = rig_attend(g, 0, g->length, qkv, &io);
+    int64_t count = g->batch * g->heads * g->length * g->width;
+    double *projection = calloc((size_t)count, sizeof *projection);
+    rig_draw(projection, count, 1, 77);
+    lh_tensor *weights = lh_from_host(g->context, LH_F64, 4, out->shape, projection);
+    free(projection);
+    *loss = lh_sum(g->context, lh_multiply(g->context, out, weights));
+    if (io.auxiliary) {
+        *loss = lh_add(g->context, *loss, io.auxiliary);
+    }
+    return lh_scalar(g->context, *loss);
+}
+
+/* d against differences so small that clusters stay as they are, at some of x's places. */
+static inline void rig_check_gradient(rig *g, const char *what, double *x, const double *d, int64_t count)
+{
+    for (int64_t trial = 0; trial < 12; trial++) {
+        int64_t i = trial * 7919 % count;
+        double kept = x[i], value[2], step = 1e-6;
+        lh_tensor *loss;
+        for (int side = 0; side < 2; side++) {
+            x[i] = kept + (side ? -step : step);
+            g->context->random_offset = 0;
+            value[side] = rig_objective(g, NULL, &loss);
+            lh_context_reset(g->context);
+        }
+        x[i] = kept;
+        double difference = (value[0] - value[1]) / (2 * step);
+        if (!(fabs(difference - d[i]) <= 1e-6 * fmax(1, fabs(difference)))) {
+            fail_msg("mode %d, %s: element %lld has the gradient %.10g, its difference is %.10g", (int)g->r.mode,
+                     what, (long long)i, d[i], difference);
+        }
+    }
 }
 
 #endif

@@ -3,7 +3,8 @@ the library's code: local and causal clustered attention are dense with masks, f
 the tables of relative positions are looked up pair by pair.
 
 c: width, heads, routing (heads of them), skip (first layers without), clusters, size, block, back, distance, segment,
-layers, mode (causal or full), start (counted or official), decay, beta, relative, mixer, gated, embedding."""
+layers, mode (causal or full), start (counted or official), decay, beta, relative, mixer, gated, embedding, own (keys that
+are not the queries; False if it is not given)."""
 import math
 
 import torch
@@ -110,6 +111,45 @@ class RoutingModel(torch.nn.Module):
         counts = torch.zeros(*v.shape[:3], 1).scatter_add(2, pick, torch.ones_like(pick, dtype=v.dtype))
         return sums / (counts + 0.01)
 
+    def causal_keys(self, x, y, v, near, near_keys):
+        """Each query sees the latest keys of its cluster up to its own time; zeros where there is none."""
+        c, n = self.c, x.shape[2]
+        at = torch.arange(n)
+        same = (near[..., :, None] == near_keys[..., None, :]) & (at[None] <= at[:, None])
+        later = same.flip(-1).cumsum(-1).flip(-1) - same.int()  # keys of the cluster between this one and the query
+        return self.attend_seen(x, y, v, same & (later < c["size"]))
+
+    def attend_seen(self, x, y, v, seen):
+        logits = (x @ y.transpose(-1, -2)).masked_fill(~seen, -1e30)
+        return (logits.softmax(-1) * seen) @ v
+
+    def full_keys(self, x, y, v, scores, scores_keys):
+        """Dense, cluster by cluster: its best queries on its best keys that are not later."""
+        c, n = self.c, x.shape[2]
+        size = min(c["size"], n)
+        best = lambda s: torch.zeros_like(s).scatter(2, s.topk(size, 2).indices, 1.0)  # [lanes, heads, n, clusters]
+        inside, keys = best(scores), best(scores_keys).bool()
+        at = torch.arange(n)
+        out = torch.zeros_like(v)
+        for k in range(c["clusters"]):
+            seen = keys[..., None, :, k] & (at[None] <= at[:, None])
+            out = out + inside[..., k, None] * self.attend_seen(x, y, v, seen)
+        return out / (inside.sum(3, keepdim=True) + 0.01)
+
+    def routing_keys(self, i, q, k, v, aux):
+        """Queries and keys that are clustered each on their own."""
+        c, mu, gathered = self.c, self.statistics[f"layers.{i}.memory.centroids"], []
+        x, y = norm_rows(q), norm_rows(k)
+        scores = [torch.einsum("bhnd,hkd->bhnk", rows, mu).detach() for rows in (x, y)]
+        near = [s.argmax(3) for s in scores]
+        for rows, nearest in zip((x, y), near):
+            centroid = torch.stack([mu[h][nearest[:, h]] for h in range(mu.shape[0])], 1)
+            aux.append(c["beta"] * ((rows - centroid) ** 2).mean())
+            one_hot = F.one_hot(nearest, c["clusters"]).to(rows.dtype)
+            gathered.append((torch.einsum("bhnk,bhnd->hkd", one_hot, rows.detach()), one_hot.sum((0, 2))))
+        self.gathered[i] = gathered
+        return self.causal_keys(x, y, v, *near) if c["mode"] == "causal" else self.full_keys(x, y, v, *scores)
+
     def routing(self, i, q, v, aux):
         c = self.c
         mu = self.statistics[f"layers.{i}.memory.centroids"]
@@ -119,13 +159,13 @@ class RoutingModel(torch.nn.Module):
         nearest = torch.stack([mu[h][near[:, h]] for h in range(mu.shape[0])], 1)
         aux.append(2 * c["beta"] * ((x - nearest) ** 2).mean())
         one_hot = F.one_hot(near, c["clusters"]).to(x.dtype)
-        self.gathered[i] = (torch.einsum("bhnk,bhnd->hkd", one_hot, x.detach()), one_hot.sum((0, 2)))
+        self.gathered[i] = [(torch.einsum("bhnk,bhnd->hkd", one_hot, x.detach()), one_hot.sum((0, 2)))]
         return self.causal(i, x, v, near) if c["mode"] == "causal" else self.full(i, x, v, scores)
 
     def learn(self):
-        """The moving averages behind the centroids, once after each iteration."""
+        """The moving averages behind the centroids after each iteration: once, or by queries and then by keys."""
         lam, eps = self.c["decay"], 1e-5
-        for i, (sums, counts) in self.gathered.items():
+        for i, sums, counts in [(i, *move) for i, moves in self.gathered.items() for move in moves]:
             name = f"layers.{i}.memory.centroid"
             mu, mean, count = (self.statistics[name + end] for end in ("s", "_means", "_counts"))
             fresh = count < 0
@@ -147,7 +187,8 @@ class RoutingModel(torch.nn.Module):
         q, k = self.split(x, self.get(L + "query.weight")), self.split(x, kv[: c["width"]])
         v = self.split(x, kv[c["width"]:])
         first = c["routing"] if i >= c["skip"] else 0
-        parts = [self.routing(i, q[:, :first], v[:, :first], aux)] if first else []
+        parts = [self.routing(i, q[:, :first], v[:, :first], aux)] if first and not c.get("own") else \
+            [self.routing_keys(i, q[:, :first], k[:, :first], v[:, :first], aux)] if first else []
         if first < c["heads"]:
             parts.append(self.local(i, q[:, first:], k[:, first:], v[:, first:]))
         out = torch.cat(parts, 1)

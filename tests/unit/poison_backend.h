@@ -204,7 +204,12 @@ static int poison_foreign_pointers(int id, const void *arguments)
         return POISON_ODD4(x, sum, total, mean, count) + poison_odd(x->centroid);
     }
     case LH_KERNEL_GROUP_LATEST:
-        return POISON_ODD4((const lh_group_latest_args *)arguments, group, index, first, group);
+        return POISON_ODD4((const lh_group_latest_args *)arguments, group, own, index, first);
+    case LH_KERNEL_GROUP_SEEN: {
+        const lh_group_seen_args *x = arguments;
+        return POISON_ODD4(x, query_start, query_order, key_start, key_order) + poison_odd(x->low) +
+               poison_odd(x->high);
+    }
     case LH_KERNEL_TOP_SO_FAR: return POISON_ODD4((const lh_top_so_far_args *)arguments, x, accepted, x, accepted);
     case LH_KERNEL_TOP_SO_FAR_LISTS:
         return POISON_ODD4((const lh_top_so_far_lists_args *)arguments, x, triple, index, first);

@@ -84,6 +84,7 @@ static void training(void **state)
         {TINY_ROUTING, "model.input_projection=linear", "train.accumulate=2", "data.layout=documents",
          "data.reset_at_document=true", NULL},
         {TINY_ROUTING, "memory.routing=full", "memory.strided_heads=1", "train.recompute=true", NULL},
+        {TINY_ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", NULL},
     };
     const lh_backend *poisoned = poison_backend();
     assert_non_null(poisoned);
@@ -165,6 +166,7 @@ static void reading(void **state)
         {TINY_VQ, "memory.absolute_positions=true", NULL},
         {TINY_ROUTING, NULL},
         {TINY_ROUTING, "memory.routing=prefix", NULL},
+        {TINY_ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", NULL},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         int64_t n = 0, m = 0;

@@ -117,8 +117,15 @@ static void layers(void **state)
     assert_true(lh_group(c, entries, 4, NULL, false, &g));
     gc_expect_failure(c, lh_group_mean(c, T(1, 1, 3, 3), &g, 0), LH_E_SHAPE, "group_mean", "[1, 1, 3, 3]", NULL);
     lh_tensor *first = NULL;
-    gc_expect_failure(c, lh_group_latest(c, T(1, 1, 3), 1, 1, &first), LH_E_SHAPE, "group_latest", "[1, 1, 3]",
-                      NULL);
+    gc_expect_failure(c, lh_group_latest(c, T(1, 1, 3), NULL, 1, 1, &first), LH_E_SHAPE, "group_latest",
+                      "[1, 1, 3]", NULL);
+    entries = lh_reshape(c, ids_of(c, 2, 0), 3, (int64_t[]){1, 1, 2});
+    gc_expect_failure(c, lh_group_latest(c, entries, entries, 1, 1, &first), LH_E_SHAPE, "group_latest", NULL);
+    lh_grouping sorted = {0};
+    entries = lh_reshape(c, ids_of(c, 2, 0), 3, (int64_t[]){1, 1, 2});
+    assert_true(lh_group(c, entries, 4, NULL, false, &g) && lh_group(c, entries, 3, NULL, false, &sorted));
+    assert_false(lh_group_seen(c, &g, &sorted, 0, 1, &first, &first));
+    gc_expect_failure(c, NULL, LH_E_SHAPE, "group_seen", "4 groups", "3 of keys", NULL);
     gc_expect_failure(c, lh_top_so_far(c, T(1, 3, 2), 4, 1), LH_E_SHAPE, "top_so_far", "[1, 3, 2]", NULL);
     gc_expect_failure(c, lh_top_so_far_lists(c, T(1, 3, 2), 1, (int32_t[]){0, 3, 0}, 1, &first), LH_E_ARGUMENT,
                       "top_so_far_lists", "3", NULL);
@@ -357,7 +364,8 @@ static void errors_stick(void **state)
     assert_null(lh_group_gather(c, n, &grouping));
     assert_null(lh_group_mean(c, n, &grouping, 0));
     lh_group_totals(c, n, &grouping, n, n);
-    assert_null(lh_group_latest(c, n, 1, 1, &sum));
+    assert_null(lh_group_latest(c, n, NULL, 1, 1, &sum));
+    assert_false(lh_group_seen(c, &grouping, &grouping, 0, 1, &sum, &lse));
     assert_null(lh_top_so_far(c, n, 1, 1));
     assert_null(lh_top_so_far_lists(c, n, 0, NULL, 1, &sum));
     assert_null(lh_attention(c, n, 1, &source, &options, &lse));

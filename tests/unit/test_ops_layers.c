@@ -297,8 +297,23 @@ static void group_values(lh_context *c)
     gc_expect(c, sum, (double[]){4, 14, 0}, 3, 1e-15);
     gc_expect(c, total, (double[]){2, 4, 0}, 3, 0);
     lh_tensor *first;
-    gc_expect(c, lh_group_latest(c, entries, 3, 2, &first), (double[]){0, 2, -1, -1, 2, 4}, 6, 0);
+    gc_expect(c, lh_group_latest(c, entries, NULL, 3, 2, &first), (double[]){0, 2, -1, -1, 2, 4}, 6, 0);
     gc_expect(c, first, (double[]){0, 2, 0}, 3, 0);
+    lh_tensor *own = lh_from_host(c, LH_I32, 3, (int64_t[]){1, 1, 3}, (int32_t[]){0, 2, -1});
+    gc_expect(c, lh_group_latest(c, entries, own, 3, 2, &first), (double[]){-1, 1, -1, -1, -1, -1}, 6, 0);
+    gc_expect(c, first, (double[]){1, 2, 2}, 3, 0);
+    /* keys 0, 2, 4 in group 1 and 1 in group 0; queries of groups 1 0 1 at times 1 2 3, and one of a group without
+     * keys */
+    const int32_t queries_of[4] = {1, 0, 1, 2};
+    lh_grouping queries;
+    lh_tensor *low, *high, *query_entries = lh_from_host(c, LH_I32, 3, (int64_t[]){1, 1, 4}, queries_of);
+    assert_true(lh_group(c, entries, 3, NULL, false, &g) && lh_group(c, query_entries, 3, NULL, false, &queries));
+    assert_true(lh_group_seen(c, &queries, &g, 1, 2, &low, &high));
+    gc_expect(c, low, (double[]){0, 1, 1, 4}, 4, 0);
+    gc_expect(c, high, (double[]){1, 2, 3, 4}, 4, 0);
+    assert_true(lh_group_seen(c, &queries, &g, 2, 1, &low, &high));
+    gc_expect(c, low, (double[]){0, 2, 3, 4}, 4, 0);
+    gc_expect(c, high, (double[]){1, 3, 4, 4}, 4, 0);
     double scores[8] = {1, 9, 3, 8, 2, 7, 3, 6}; /* two columns */
     lh_tensor *s = gc_tensor(c, 3, (int64_t[]){1, 4, 2}, scores);
     gc_expect(c, lh_top_so_far(c, s, 4, 2), (double[]){1, 1, 1, 1, 1, 0, 1, 0}, 8, 0);

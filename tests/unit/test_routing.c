@@ -4,24 +4,6 @@
 
 #define PLAIN .distance = 5, .block = 4, .look_back = 4, .scale = 1, .decay = 0.999, .share_keys = true
 
-static void check_values(const char *what, const double *got, const double *wanted, int64_t count, double tolerance)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (!(fabs(got[i] - wanted[i]) <= tolerance)) {
-            fail_msg("%s: element %lld is %.12g, not %.12g", what, (long long)i, got[i], wanted[i]);
-        }
-    }
-}
-
-/* x [length, width] of a batch entry and head, out of [batch, length, heads, width]. */
-static void take_head(const rig *g, const double *x, int64_t b, int64_t h, double *rows)
-{
-    for (int64_t t = 0; t < g->length; t++) {
-        memcpy(rows + t * g->width, x + ((b * g->length + t) * g->heads + h) * g->width,
-               sizeof *rows * (size_t)g->width);
-    }
-}
-
 /* Softmax attention of query i over the keys that `sees` allows, entry by entry. With tables: rows by distance,
  * clipped at R; the tables' middle row is distance 0. */
 static void attend_row(const rig *g, const double *q, const double *k, const double *v, const double *rel_k,
@@ -59,8 +41,8 @@ static void dense_shared(const rig *g, double *out)
     double *x = calloc((size_t)row, sizeof *x), *v = calloc((size_t)row, sizeof *v);
     bool *sees = calloc((size_t)g->length, 1);
     for (int64_t lane = 0; lane < g->batch * g->heads; lane++) {
-        take_head(g, g->q, lane / g->heads, lane % g->heads, x);
-        take_head(g, g->v, lane / g->heads, lane % g->heads, v);
+        rig_head(g, g->q, lane / g->heads, lane % g->heads, x);
+        rig_head(g, g->v, lane / g->heads, lane % g->heads, v);
         rig_norm_rows(x, g->length, g->width, 1e-6 * (double)g->width);
         for (int64_t i = 0; i < g->length; i++) {
             for (int64_t j = 0; j < g->length; j++) {
@@ -89,7 +71,7 @@ static void whole_clusters_are_dense_attention(void **state)
         for (int j = 0; j < 2 * 2 * 12 * 6; j++) {
             out[j] *= (copies + 0.01) / copies;
         }
-        check_values("full", out, dense, 2 * 2 * 12 * 6, 1e-10);
+        rig_check("full", out, dense, 2 * 2 * 12 * 6, 1e-10);
         rig_free(g);
     }
     /* one cluster, causally: the same without the 0.01 */
@@ -97,7 +79,7 @@ static void whole_clusters_are_dense_attention(void **state)
     rig *g = rig_create(&r, 2, 2, 12, 6, true);
     rig_run(g, 0, 12, out);
     dense_shared(g, dense);
-    check_values("causal", out, dense, 2 * 2 * 12 * 6, 1e-10);
+    rig_check("causal", out, dense, 2 * 2 * 12 * 6, 1e-10);
     rig_free(g);
 }
 
@@ -118,7 +100,7 @@ static void centroids_have_no_order(void **state)
             memcpy(mu + (i + 1) * 6, row, sizeof row);
         }
         rig_run(g, 0, 20, second);
-        check_values("rotated centroids", second, first, 20 * 6, 1e-10);
+        rig_check("rotated centroids", second, first, 20 * 6, 1e-10);
         rig_free(g);
     }
 }
@@ -138,9 +120,9 @@ static void local_heads_are_masked_dense_attention(void **state)
             wanted[WIDTH];
         rig_run(g, 0, LENGTH, out);
         for (int lane = 0; lane < 2 * HEADS; lane++) {
-            take_head(g, g->q, lane / HEADS, lane % HEADS, q);
-            take_head(g, g->k, lane / HEADS, lane % HEADS, k);
-            take_head(g, g->v, lane / HEADS, lane % HEADS, v);
+            rig_head(g, g->q, lane / HEADS, lane % HEADS, q);
+            rig_head(g, g->k, lane / HEADS, lane % HEADS, k);
+            rig_head(g, g->v, lane / HEADS, lane % HEADS, v);
             for (int64_t i = 0; i < LENGTH; i++) {
                 bool sees[LENGTH];
                 for (int64_t j = 0; j < LENGTH; j++) {
@@ -149,7 +131,7 @@ static void local_heads_are_masked_dense_attention(void **state)
                 attend_row(g, q, k, v, r.relative ? rig_values(g, LH_ROUTING_LOCAL_KEYS) : NULL,
                            r.relative ? rig_values(g, LH_ROUTING_LOCAL_VALUES) : NULL, 1 / sqrt((double)WIDTH), i,
                            sees, wanted);
-                check_values("local", out + (lane * LENGTH + i) * WIDTH, wanted, WIDTH, 1e-10);
+                rig_check("local", out + (lane * LENGTH + i) * WIDTH, wanted, WIDTH, 1e-10);
             }
         }
         rig_free(g);
@@ -187,7 +169,7 @@ static void image_blocks_see_their_neighbours(void **state)
             sees[j] = j <= i && down <= 1 && labs((long)across) <= 1;
         }
         attend_row(g, g->q, g->k, g->v, NULL, NULL, 0.5, i, sees, wanted);
-        check_values("image", out + i * WIDTH, wanted, WIDTH, 1e-10);
+        rig_check("image", out + i * WIDTH, wanted, WIDTH, 1e-10);
     }
     for (int i = 0; i < ROWS * COLUMNS * 2; i++) { /* every value of the image has one place */
         assert_int_equal((&seen_places[0][0][0])[i], 1);
@@ -212,12 +194,12 @@ static void strided_heads_see_their_place_in_every_block(void **state)
             sees[j] = j <= i && (i - j) % 3 == 0;
         }
         attend_row(g, g->q, g->k, g->v, NULL, NULL, 0.5, i, sees, wanted);
-        check_values("strided", out + i * WIDTH, wanted, WIDTH, 1e-10);
+        rig_check("strided", out + i * WIDTH, wanted, WIDTH, 1e-10);
     }
     for (int64_t fill = 0, call = 1; fill < LENGTH; fill += calls[call++]) {
         rig_run(g, fill, calls[call], pieces + fill * WIDTH);
     }
-    check_values("strided pieces", pieces, out, LENGTH * WIDTH, 1e-12);
+    rig_check("strided pieces", pieces, out, LENGTH * WIDTH, 1e-12);
     rig_free(g);
 }
 
@@ -252,7 +234,7 @@ static void causal_clusters_by_definition(void **state)
         rig *g = rig_create(&r, 1, 1, LENGTH, WIDTH, true);
         double out[LENGTH * WIDTH], x[LENGTH * WIDTH], wanted[WIDTH];
         int near[LENGTH];
-        take_head(g, g->q, 0, 0, x);
+        rig_head(g, g->q, 0, 0, x);
         rig_norm_rows(x, LENGTH, WIDTH, 1e-6 * WIDTH);
         for (int t = 0; t < LENGTH; t++) {
             double best = -INFINITY;
@@ -281,7 +263,7 @@ static void causal_clusters_by_definition(void **state)
             }
             attend_row(g, members_x, members_x, members_v, relative ? rig_values(g, LH_ROUTING_CLUSTER_KEYS) : NULL,
                        relative ? rig_values(g, LH_ROUTING_CLUSTER_VALUES) : NULL, 1, rank - 1, sees, wanted);
-            check_values("causal", out + t * WIDTH, wanted, WIDTH, 1e-10);
+            rig_check("causal", out + t * WIDTH, wanted, WIDTH, 1e-10);
         }
         rig_free(g);
     }
@@ -354,8 +336,8 @@ static void prefix_mode_is_full_mode_so_far(void **state)
     for (int64_t fill = 0, call = 1; fill < LENGTH; fill += pieces[call++]) {
         rig_run(g, fill, pieces[call], part);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
-            check_values("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
-                         pieces[call] * WIDTH, 1e-12);
+            rig_check("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
+                      pieces[call] * WIDTH, 1e-12);
         }
     }
     for (int64_t length = 1; length <= LENGTH; length++) {
@@ -368,8 +350,8 @@ static void prefix_mode_is_full_mode_so_far(void **state)
         }
         rig_run(p, 0, length, so_far);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
-            check_values("prefix", whole + (lane * LENGTH + length - 1) * WIDTH,
-                         so_far + (lane * length + length - 1) * WIDTH, WIDTH, 1e-10);
+            rig_check("prefix", whole + (lane * LENGTH + length - 1) * WIDTH,
+                      so_far + (lane * length + length - 1) * WIDTH, WIDTH, 1e-10);
         }
         rig_free(p);
     }
@@ -389,8 +371,8 @@ static void causal_mode_in_pieces(void **state)
     for (int64_t fill = 0, call = 1; fill < LENGTH; fill += pieces[call++]) {
         rig_run(g, fill, pieces[call], part);
         for (int64_t lane = 0; lane < 2 * HEADS; lane++) {
-            check_values("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
-                         pieces[call] * WIDTH, 1e-12);
+            rig_check("pieces", part + lane * pieces[call] * WIDTH, whole + (lane * LENGTH + fill) * WIDTH,
+                      pieces[call] * WIDTH, 1e-12);
         }
     }
     rig_free(g);
@@ -418,44 +400,7 @@ static void refusals(void **state)
     rig_free(g);
 }
 
-/* 9: differences of everything with a gradient; what the smallest step does not change are the clusters. */
-static double objective(rig *g, lh_tensor *const *qkv, lh_tensor **loss)
-{
-    lh_layer_io io;
-    lh_tensor *out = rig_attend(g, 0, g->length, qkv, &io);
-    int64_t count = g->batch * g->heads * g->length * g->width;
-    double *projection = calloc((size_t)count, sizeof *projection);
-    rig_draw(projection, count, 1, 77);
-    lh_tensor *weights = lh_from_host(g->context, LH_F64, 4, out->shape, projection);
-    free(projection);
-    *loss = lh_sum(g->context, lh_multiply(g->context, out, weights));
-    if (io.auxiliary) {
-        *loss = lh_add(g->context, *loss, io.auxiliary);
-    }
-    return lh_scalar(g->context, *loss);
-}
-
-static void check_gradient(rig *g, const char *what, double *x, const double *d, int64_t count)
-{
-    for (int64_t trial = 0; trial < 12; trial++) {
-        int64_t i = trial * 7919 % count;
-        double kept = x[i], value[2], step = 1e-6;
-        lh_tensor *loss;
-        for (int side = 0; side < 2; side++) {
-            x[i] = kept + (side ? -step : step);
-            g->context->random_offset = 0;
-            value[side] = objective(g, NULL, &loss);
-            lh_context_reset(g->context);
-        }
-        x[i] = kept;
-        double difference = (value[0] - value[1]) / (2 * step);
-        if (!(fabs(difference - d[i]) <= 1e-6 * fmax(1, fabs(difference)))) {
-            fail_msg("mode %d, %s: element %lld has the gradient %.10g, its difference is %.10g", (int)g->r.mode,
-                     what, (long long)i, d[i], difference);
-        }
-    }
-}
-
+/* 9 */
 static void gradients_are_differences(void **state)
 {
     (void)state;
@@ -487,7 +432,7 @@ static void gradients_are_differences(void **state)
             qkv[i] = rig_tokens(g, inputs[i], 0, LENGTH);
             qkv[i]->requires_grad = true;
         }
-        objective(g, qkv, &loss);
+        rig_objective(g, qkv, &loss);
         lh_backward(g->context, loss, 1.0);
         for (int i = 0; i < 3; i++) {
             memcpy(gradients + i * CELLS, lh_tensor_data(qkv[i]->grad), sizeof(double) * CELLS);
@@ -495,12 +440,12 @@ static void gradients_are_differences(void **state)
         lh_context_reset(g->context);
         g->context->recording = false;
         for (int i = 0; i < 3; i++) {
-            check_gradient(g, names[i], inputs[i], gradients + i * CELLS, CELLS);
+            rig_check_gradient(g, names[i], inputs[i], gradients + i * CELLS, CELLS);
         }
         for (int which = 0; which <= LH_ROUTING_CLUSTER_VALUES; which++) {
             lh_tensor *table = g->parameters.tensors[which];
             const double *d = lh_tensor_data(table->grad);
-            check_gradient(g, "a table", lh_tensor_data(table), d, lh_tensor_count(table));
+            rig_check_gradient(g, "a table", lh_tensor_data(table), d, lh_tensor_count(table));
             assert_true(largest(d, lh_tensor_count(table)) > 1e-3);
         }
         free(gradients);
@@ -603,10 +548,10 @@ static void parts_teach_what_the_whole_does(void **state)
         /* both parts have the same weights */
         memcpy(rig_values(parts[1], LH_ROUTING_CENTROIDS), rig_values(parts[0], LH_ROUTING_CENTROIDS),
                sizeof(double) * SIZE);
-        check_values("centroids", rig_values(parts[0], LH_ROUTING_CENTROIDS),
-                     rig_values(whole, LH_ROUTING_CENTROIDS), SIZE, 1e-12);
-        check_values("counts", rig_values(parts[0], LH_ROUTING_COUNTS), rig_values(whole, LH_ROUTING_COUNTS),
-                     HEADS * 3, 1e-12);
+        rig_check("centroids", rig_values(parts[0], LH_ROUTING_CENTROIDS), rig_values(whole, LH_ROUTING_CENTROIDS),
+                  SIZE, 1e-12);
+        rig_check("counts", rig_values(parts[0], LH_ROUTING_COUNTS), rig_values(whole, LH_ROUTING_COUNTS),
+                  HEADS * 3, 1e-12);
         double counted = 0; /* started with 1 each, then text tokens */
         for (int c = 0; c < 3; c++) {
             counted += rig_values(whole, LH_ROUTING_COUNTS)[c];
@@ -669,9 +614,9 @@ static void the_worked_case(void **state)
     static const int rows[3] = {0, 2, 5};
     double out[24];
     rig *g = worked_case(false, LH_CENTROIDS_ZERO);
-    check_values("centroids", rig_values(g, LH_ROUTING_CENTROIDS), mu, 8, 2e-6);
+    rig_check("centroids", rig_values(g, LH_ROUTING_CENTROIDS), mu, 8, 2e-6);
     rig_run(g, 0, 6, out);
-    check_values("output", out, wanted, 24, 2e-6);
+    rig_check("output", out, wanted, 24, 2e-6);
     /* the mean of (x - m)^2 is 1.171194: charged 2 beta = 0.5 times, for each of one layer */
     lh_layer_io io;
     g->context->training = true;
@@ -679,22 +624,22 @@ static void the_worked_case(void **state)
     assert_true(fabs(lh_scalar(g->context, io.auxiliary) / 0.5 - 1.171194) < 2e-6);
     lh_context_reset(g->context);
     /* three members each; the published start blows centroids up */
-    check_values("counts", lh_tensor_data(g->memory->state[LH_ROUTING_TOTAL].stored), (double[]){3, 3}, 2, 0);
+    rig_check("counts", lh_tensor_data(g->memory->state[LH_ROUTING_TOTAL].stored), (double[]){3, 3}, 2, 0);
     lh_memory_routing.learn((lh_memory *const[]){g->memory}, 1, g->context);
-    check_values("next centroid", rig_values(g, LH_ROUTING_CENTROIDS),
-                 (double[]){-41.5085, 398.3733, 153.3016, -510.1664}, 4, 0.2);
+    rig_check("next centroid", rig_values(g, LH_ROUTING_CENTROIDS),
+              (double[]){-41.5085, 398.3733, 153.3016, -510.1664}, 4, 0.2);
     rig_free(g);
     g = worked_case(true, LH_CENTROIDS_COUNTED);
     rig_run(g, 0, 6, out);
     for (int i = 0; i < 3; i++) {
-        check_values("with tables", out + rows[i] * 4, relative[i], 4, 2e-6);
+        rig_check("with tables", out + rows[i] * 4, relative[i], 4, 2e-6);
     }
     rig_free(g);
     /* token 5 becomes token 0: token 2 loses its place though it came before */
     g = worked_case(false, LH_CENTROIDS_COUNTED);
     memcpy(g->q + 20, g->q, 4 * sizeof *g->q);
     rig_run(g, 0, 6, out);
-    check_values("the leak", out + 8, (double[]){0, 0, 0, 0}, 4, 0);
+    rig_check("the leak", out + 8, (double[]){0, 0, 0, 0}, 4, 0);
     rig_free(g);
 }
 

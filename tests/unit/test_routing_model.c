@@ -54,8 +54,11 @@ static void the_future_shows_in_full_mode_only(void **state)
     (void)state;
     static const char *const modes[] = {"memory.routing=causal", "memory.routing=prefix", "memory.routing=full"};
     enum { AT = 13 };
-    for (int mode = 0; mode < 3; mode++) {
-        const char *arguments[] = {ROUTING, "memory.routing_heads=2", modes[mode], NULL};
+    for (int round = 0; round < 5; round++) {
+        int mode = round < 3 ? round : 2 * (round - 3);
+        const char *keys = round < 3 ? "memory.share_keys=true" : "memory.share_keys=false";
+        const char *tables = round < 3 ? "memory.cluster_relative=true" : "memory.cluster_relative=false";
+        const char *arguments[] = {ROUTING, "memory.routing_heads=2", modes[mode], keys, tables, NULL};
         tiny t = tiny_create(arguments, 1, 3);
         int32_t tokens[24], targets[24];
         double first[24 * 12], second[24 * 12];
@@ -79,8 +82,11 @@ static void gradients_are_differences(void **state)
 {
     (void)state;
     static const char *const modes[] = {"memory.routing=causal", "memory.routing=full"};
-    for (int mode = 0; mode < 2; mode++) {
+    for (int round = 0; round < 4; round++) {
+        int mode = round % 2;
         const char *arguments[] = {ROUTING,
+                                   round < 2 ? "memory.share_keys=true" : "memory.share_keys=false",
+                                   round < 2 ? "memory.cluster_relative=true" : "memory.cluster_relative=false",
                                    "memory.routing_heads=1",
                                    "memory.strided_heads=1",
                                    "memory.commitment=0.2",
@@ -305,7 +311,7 @@ static void impossible_settings(void **state)
         {"model.positions=rotary", "model.positions"},      {"model.kv_heads=1", "model.kv_heads"},
         {"memory.routing_heads=4", "memory.routing_heads"}, {"memory.look_back=6", "memory.look_back"},
         {"model.same_length=true", "model.same_length"},    {"model.null_logit=true", "model.null_logit"},
-        {"model.see_self=false", "model.see_self"},
+        {"model.see_self=false", "model.see_self"},         {"memory.share_keys=false", "memory.cluster_relative"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lh_error error = {0};
@@ -320,6 +326,32 @@ static void impossible_settings(void **state)
     }
 }
 
+/* Keys of their own go without tables of ranks, and without the mode in which queries are the keys. */
+static void keys_of_their_own_have_limits(void **state)
+{
+    (void)state;
+    lh_error error = {0};
+    lh_model *model = NULL;
+    const char *tables[] = {ROUTING, "memory.share_keys=false", NULL};
+    assert_int_equal(tiny_model(&model, tables, 1, &error), LH_E_CONFIG);
+    assert_non_null(strstr(error.message, "set it to false with memory.share_keys = false"));
+    const char *prefix[] = {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false",
+                            "memory.routing=prefix", NULL};
+    error = (lh_error){0};
+    assert_int_equal(tiny_model(&model, prefix, 1, &error), LH_E_CONFIG);
+    assert_non_null(strstr(error.message, "set it to causal with memory.share_keys = false"));
+    const char *local[] = {ROUTING, "memory.share_keys=false", "memory.routing_heads=0",
+                           NULL}; /* nothing to refuse */
+    tiny_check(tiny_model(&model, local, 1, &error), &error);
+    lh_model_free(model);
+    const char *full[] = {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false",
+                          "memory.routing=full", NULL};
+    tiny_check(tiny_model(&model, full, 1, &error), &error);
+    const char *advice = model->memory_kind->cannot_write(&model->shape);
+    assert_true(strstr(advice, "causal") && !strstr(advice, "prefix"));
+    lh_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +363,7 @@ int main(void)
         cmocka_unit_test(published_sizes),
         cmocka_unit_test(images_enter_by_channel_and_axes),
         cmocka_unit_test(impossible_settings),
+        cmocka_unit_test(keys_of_their_own_have_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,8 @@ static void decoding_equals_training(void **state)
     check_token_by_token(routing, "routing");
     const char *prefix[] = {ROUTING, "memory.routing=prefix", "memory.routing_heads=2", NULL};
     check_token_by_token(prefix, "routing, prefix");
+    const char *own_keys[] = {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", NULL};
+    check_token_by_token(own_keys, "routing, keys of their own");
     const char *turned[] = {WINDOW, "model.positions=rotary", "memory.strict=true", "memory.window=19", NULL};
     check_token_by_token(turned, "window with rotary positions");
     static const char *const recurrences[] = {"memory.gate=lstm", "memory.feedback=true", "memory.cell=dual",
@@ -228,6 +230,7 @@ static void scores_do_not_depend_on_calls(void **state)
         {VQ, "memory.absolute_positions=true", NULL},
         {ROUTING, NULL},
         {ROUTING, "memory.routing=prefix", "memory.strided_heads=1", NULL},
+        {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", NULL},
     };
     static const int64_t cuts[] = {TOTAL, 1, 3, 8, 11};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -344,8 +347,9 @@ static const char *const *state_kinds(int which)
         {VQ, "memory.absolute_positions=true", NULL},
         {ROUTING, NULL},
         {ROUTING, "memory.routing=prefix", NULL},
+        {ROUTING, "memory.share_keys=false", "memory.cluster_relative=false", NULL},
     };
-    return which < 12 ? kinds[which] : NULL;
+    return which < 13 ? kinds[which] : NULL;
 }
 
 /* Saved and restored, forked, marked and gone back to: bit for bit, in the middle of a segment and at its end. */

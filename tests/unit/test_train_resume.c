@@ -121,6 +121,7 @@ static void resume_is_exact(void **state)
         {TINY_ROUTING, "train.accumulate=2", "model.dropout=0.2", "model.attention_dropout=0.1",
          "model.token_dropout=0.1", NULL},
         {TINY_ROUTING, "train.recompute=true", "memory.routing=full", "train.optimizer=adafactor", NULL},
+        {TINY_ROUTING, "train.recompute=true", "memory.share_keys=false", "memory.cluster_relative=false", NULL},
         {TINY_BLOCKS, "model.dropout=0.2", "model.attention_dropout=0.1", "data.layout=documents",
          "data.reset_at_document=true", "memory.gate=lstm", NULL},
         {TINY_BLOCKS, "memory.feedback=true", "memory.cell=dual", "memory.clear_every=3", "train.accumulate=2",

@@ -1,4 +1,4 @@
-/* GROUP, GROUP_LATEST: integers only, for every level. GROUP_GATHER, GROUP_SUM, CENTROIDS in plain C. */
+/* GROUP, GROUP_LATEST, GROUP_SEEN: integers only, for every level. GROUP_GATHER, GROUP_SUM, CENTROIDS: plain C. */
 #include "kernels/kernel.h"
 
 #include <omp.h>
@@ -66,10 +66,10 @@ static void group_latest(lh_exec *exec, const void *arguments)
     for (int64_t row = 0; row < rows; row++) {
         int64_t lane = row / args->queries, own = args->length - args->queries + row % args->queries;
         const int32_t *group = args->group + lane * args->length;
-        int32_t *index = args->index + row * window;
+        int32_t *index = args->index + row * window, wanted = args->own ? args->own[row] : group[own];
         int64_t left = window;
-        for (int64_t t = own; t >= 0 && left > 0 && group[own] >= 0; t--) {
-            if (group[t] == group[own]) {
+        for (int64_t t = own; t >= 0 && left > 0 && wanted >= 0; t--) {
+            if (group[t] == wanted) {
                 index[--left] = (int32_t)t;
             }
         }
@@ -80,10 +80,42 @@ static void group_latest(lh_exec *exec, const void *arguments)
     }
 }
 
+/* One lane: both lists of a group are gone through once, side by side. */
+static void seen_lane(const lh_group_seen_args *args, int64_t lane)
+{
+    const int32_t *query_start = args->query_start + lane * (args->groups + 1);
+    const int32_t *key_start = args->key_start + lane * (args->groups + 1);
+    const int32_t *query = args->query_order + lane * args->queries, *key = args->key_order + lane * args->keys;
+    int32_t *low = args->low + lane * args->queries, *high = args->high + lane * args->queries;
+    memset(low, 0, (size_t)args->queries * sizeof *low);
+    memset(high, 0, (size_t)args->queries * sizeof *high);
+    for (int64_t g = 0; g < args->groups; g++) {
+        int64_t begin = key_start[g], end = begin;
+        for (int64_t at = query_start[g]; at < query_start[g + 1] && query[at] >= 0; at++) {
+            while (end < key_start[g + 1] && key[end] >= 0 && key[end] <= args->first + query[at]) {
+                end++;
+            }
+            low[at] = (int32_t)(end - begin > args->window ? end - args->window : begin);
+            high[at] = (int32_t)end;
+        }
+    }
+}
+
+static void group_seen(lh_exec *exec, const void *arguments)
+{
+    const lh_group_seen_args *args = arguments;
+#pragma omp parallel for schedule(static) \
+    num_threads(lh_kernel_threads(exec, args->lanes *(args->queries + args->keys + args->groups) * 4))
+    for (int64_t lane = 0; lane < args->lanes; lane++) {
+        seen_lane(args, lane);
+    }
+}
+
 void lh_register_group_ref(lh_kernel_table *table)
 {
     table->f32[LH_KERNEL_GROUP] = table->f64[LH_KERNEL_GROUP] = group;
     table->f32[LH_KERNEL_GROUP_LATEST] = table->f64[LH_KERNEL_GROUP_LATEST] = group_latest;
+    table->f32[LH_KERNEL_GROUP_SEEN] = table->f64[LH_KERNEL_GROUP_SEEN] = group_seen;
     LH_SET_BOTH(table, GROUP_GATHER, group_gather);
     LH_SET_BOTH(table, GROUP_SUM, group_sum);
     LH_SET_BOTH(table, CENTROIDS, centroids);
