@@ -111,6 +111,21 @@ static void products_large_enough_for_threads_match(void **state)
     }
 }
 
+/* Many rows and a transposed B, which is turned first: sizes that no block divides, and one that takes two strips. */
+static void turned_products_match(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 7; round++) {
+        lh_gemm_args args = draw();
+        args.transpose_a = false;
+        args.transpose_b = true;
+        args.m = pick(512, 530);
+        args.n = round == 0 ? 530 : pick(128, 150);
+        args.k = round == 0 ? 8003 : pick(128, 210);
+        check(args, args.beta == 0);
+    }
+}
+
 static void batched_products_match(void **state)
 {
     (void)state;
@@ -131,6 +146,7 @@ int main(void)
         cmocka_unit_test(small_products_match),
         cmocka_unit_test(thin_products_match),
         cmocka_unit_test(products_large_enough_for_threads_match),
+        cmocka_unit_test(turned_products_match),
         cmocka_unit_test(batched_products_match),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
