@@ -27,6 +27,7 @@ static const lh_option options[] = {
     {"skip-empty", 0, LH_OPTION_FLAG, NULL, NULL, "Leave out empty files instead of failing", NULL},
     {"shard-size", 0, LH_OPTION_INTEGER, "BYTES", "1G", "Begin a new shard behind so many bytes of tokens", NULL},
     {"threads", 0, LH_OPTION_INTEGER, "N", "0", "Threads that encode; 0 takes all cores", NULL},
+    {"out", 'o', LH_OPTION_STRING, "DIR", NULL, "The data set's folder, in place of DIR behind SOURCE", NULL},
     {"force", 'f', LH_OPTION_FLAG, NULL, NULL,
      "Replace a finished data set of other options; take benchmark files that are not the published ones", NULL},
     {0},
@@ -49,7 +50,11 @@ static lh_status show(const char *folder, lh_error *error)
 
 static lh_status run_prepare(const lh_command *command, lh_error *error)
 {
-    const char *source = lh_command_operand(command, 0), *folder = lh_command_operand(command, 1);
+    const char *source = lh_command_operand(command, 0), *folder = lh_command_string(command, "out");
+    if ((lh_command_operand_count(command) == 2) == lh_command_given(command, "out")) {
+        return lh_fail(error, LH_E_ARGUMENT, "say once where the data set goes: longhand data prepare SOURCE DIR");
+    }
+    folder = folder ? folder : lh_command_operand(command, 1);
     int64_t shard = lh_command_integer(command, "shard-size"), threads = lh_command_integer(command, "threads");
     if (shard < 1 || threads < 0 || threads > 4096) {
         return lh_fail(error, LH_E_ARGUMENT, "--shard-size must be at least 1 and --threads from 0 to 4096");
@@ -90,7 +95,7 @@ static lh_status run_prepare(const lh_command *command, lh_error *error)
 const lh_verb lh_verb_data_prepare = {
     .name = "data prepare",
     .summary = "Turn text into token shards",
-    .operands = "SOURCE DIR",
+    .operands = "SOURCE [DIR]",
     .description =
         "Reads SOURCE, cuts it into documents, encodes them, and writes the data set DIR: memory-mapped shards of "
         "tokens with the borders of the documents, the tokenizer, and dataset.json, which says what was done. "
@@ -115,7 +120,7 @@ const lh_verb lh_verb_data_prepare = {
                 "    PG-19 with a tokenizer of 'longhand tokenizer train'\n"
                 "zcat corpus.jsonl.gz | longhand data prepare - data/corpus --layout jsonl --split train\n"
                 "    JSON Lines from standard input",
-    .min_operands = 2,
+    .min_operands = 1,
     .max_operands = 2,
     .options = options,
     .run = run_prepare,

@@ -48,6 +48,9 @@ refuses "standard input cannot be shared out" 7 "its length is not known" "$long
 
 # Again, differently, by force.
 check "a second time is fine" "$longhand" data prepare book.txt one
+check "the folder by an option" "$longhand" data prepare book.txt --out one
+refuses "no folder" 2 "say once where" "$longhand" data prepare book.txt
+refuses "two folders" 2 "say once where" "$longhand" data prepare book.txt one --out two
 refuses "other options are refused" 7 "--force" "$longhand" data prepare book.txt one --split 50/50
 check "and taken with --force" "$longhand" data prepare book.txt one --split 50/50 --force
 "$longhand" data info one --json >one.json
