@@ -10,7 +10,7 @@ steps="${STEPS:-20000}"
 work="${WORK:-$(mktemp -d)}"
 if [ -z "${DATA:-}" ] || [ -z "${TEST:-}" ]; then
     echo "block-recurrent-books: set DATA to a folder of books and TEST to one that is not in it"
-    exit 1
+    exit 77
 fi
 [ -n "${WORK:-}" ] || trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"

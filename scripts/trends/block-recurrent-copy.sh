@@ -2,20 +2,32 @@
 # Copying across blocks with the Block-Recurrent Transformer: a row begins with 8 of 16 symbols, 4 to 16 blocks of
 # filler follow, then the symbols are asked for. Two layers reach 64 tokens; only the state can know. It is to name
 # more than 95 % of them, a sliding window and a state that is cleared between writing and reading 1 in 16.
-#   STEPS=n (default 8000)   WORK=folder (default: a temporary one)
+#   STEPS=n (default 8000; WINDOW_STEPS for the window, default as many)   WORK=folder (default: a temporary one)
+# Smaller or larger, each with its default:
+#   MARKERS=8 SYMBOLS=16 FILLER=512 VARY=384   the rows; FILLER - VARY has to stay above what two layers reach, 2 BLOCK
+#   BLOCK=32   tokens of a block and of the window     UNROLL=8   blocks of one graph     GATE=fixed
+#   WIDTH=128  BATCH=32  RATE=1e-3  STATES=16
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 longhand="${LH_BUILD:-build}/longhand"
 steps="${STEPS:-8000}"
+markers="${MARKERS:-8}" symbols="${SYMBOLS:-16}" filler="${FILLER:-512}" vary="${VARY:-384}"
+block="${BLOCK:-32}" width="${WIDTH:-128}"
+if [ $((filler - vary)) -le $((2 * block)) ]; then
+    echo "block-recurrent-copy: the shortest filler, $((filler - vary)), is within reach of two windows of $block"
+    exit 1
+fi
 work="${WORK:-$(mktemp -d)}"
 [ -n "${WORK:-}" ] || trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"
 
-[ -d "$work/data" ] || "$longhand" data make marker markers=8 symbols=16 filler=512 vary=384 noise=1 --out "$work/data" --quiet
-shared=(data.path="$work/data" data.layout=documents data.reset_at_document=true data.batch=32
-    model.layers=2 model.width=128 model.heads=4 model.hidden=512 model.segment=32 model.logit_scale=0.08838834764
-    memory.window=32 train.unroll=8 train.steps="$steps" train.learning_rate=1e-3 train.warmup=200 train.clip=1
-    train.eval_every=0 train.checkpoint_every=500)
+[ -d "$work/data" ] || "$longhand" data make marker markers="$markers" symbols="$symbols" filler="$filler" vary="$vary" \
+    noise=1 --out "$work/data" --quiet
+shared=(data.path="$work/data" data.layout=documents data.reset_at_document=true data.batch="${BATCH:-32}"
+    model.layers=2 model.width="$width" model.heads=4 model.hidden=$((4 * width)) model.segment="$block"
+    model.logit_scale="$(/usr/bin/python3 -c "print($width ** -0.5)")" memory.window="$block" train.unroll="${UNROLL:-8}"
+    train.steps="$steps" train.learning_rate="${RATE:-1e-3}" train.warmup=200 train.clip=1 train.eval_every="${EVERY:-0}"
+    train.checkpoint_every=500)
 
 run() { # name, then what is its own
     local name=$1
@@ -29,14 +41,15 @@ accuracy() { # run, then overrides
         /usr/bin/python3 -c 'import json, sys; print("%.4f" % json.load(sys.stdin)["accuracy"])'
 }
 
-run state memory.kind=block-recurrent memory.states=16 memory.recurrent_layers=-1
-run window memory.detach=false
+run state memory.kind=block-recurrent memory.states="${STATES:-16}" memory.gate="${GATE:-fixed}" memory.recurrent_layers=-1
+run window memory.detach=false train.steps="${WINDOW_STEPS:-$steps}"
 state=$(accuracy state)
 cleared=$(accuracy state memory.clear_every=2)
 window=$(accuracy window)
-echo "right answers: state $state, state cleared every two blocks $cleared, sliding window $window (guessing: 0.0625)"
-/usr/bin/python3 - "$state" "$cleared" "$window" <<'PY'
+echo "right answers: state $state, state cleared every two blocks $cleared, sliding window $window (one of $symbols by guessing)"
+/usr/bin/python3 - "$state" "$cleared" "$window" "$symbols" <<'PY'
 import sys
-state, cleared, window = map(float, sys.argv[1:])
-sys.exit(not (state > 0.95 and cleared < 0.12 and window < 0.12))
+state, cleared, window, symbols = map(float, sys.argv[1:])
+guess = 1 / symbols + 0.0575
+sys.exit(not (state > 0.95 and cleared < guess and window < guess))
 PY

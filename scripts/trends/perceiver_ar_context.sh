@@ -9,7 +9,7 @@ steps=${STEPS:-4000}
 export OMP_WAIT_POLICY=passive
 if [ -z "${TEXT:-}" ] || [ ! -f "$TEXT" ]; then
     echo "perceiver_ar_context: set TEXT to a file of some megabytes"
-    exit 1
+    exit 77
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -11,7 +11,7 @@ steps=${STEPS:-500} tokens=${TOKENS:-100000}
 export OMP_WAIT_POLICY=passive
 if [ -z "${TEXT:-}" ] || [ ! -f "$TEXT" ]; then
     echo "routing: set TEXT to a file of some megabytes"
-    exit 1
+    exit 77
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
