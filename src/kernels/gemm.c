@@ -7,6 +7,8 @@
 
 #include <cblas.h>
 #include <omp.h>
+#include <pthread.h>
+#include <signal.h>
 #if LH_HAVE_DNNL
 #include <dnnl.h>
 #endif
@@ -47,8 +49,8 @@ static lh_product product_tile(lh_product whole, int64_t row, int64_t m, int64_t
 }
 
 /* How many tiles to make of one product: enough to spread small products over a few threads, more only as long as
- * tiles stay large enough (256 x 512 of C, and 512 deep) to keep the library within a few per cent of its rate on the
- * whole. Powers of two, which most numbers of threads share evenly. */
+ * tiles stay large enough (256 x 512 of C, and 512 deep) to keep the library within a few per cent of its rate on
+ * the whole. Powers of two, which most numbers of threads share evenly. */
 static int tile_count(const lh_gemm_args *args)
 {
     double work = (double)args->m * (double)args->n * (double)args->k;
@@ -135,8 +137,19 @@ static void openblas_f32(const lh_product *p)
 static void library_f32(const lh_product *p)
 {
 #if LH_HAVE_DNNL
-    if (dnnl_sgemm(p->transpose_a ? 'T' : 'N', p->transpose_b ? 'T' : 'N', p->m, p->n, p->k, (float)p->alpha, p->a,
-                   p->lda, p->b, p->ldb, (float)p->beta, p->c, p->ldc) == dnnl_success) {
+    /* Inner kernels of oneDNN 2.6 keep data where the stack pointer does not protect it: a signal that arrives in
+     * one, Ctrl-C for instance, has its frame written over packed operands and the heap around them. So signals
+     * wait. */
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    bool blocked = pthread_sigmask(SIG_SETMASK, &all, &before) == 0;
+    bool done =
+        dnnl_sgemm(p->transpose_a ? 'T' : 'N', p->transpose_b ? 'T' : 'N', p->m, p->n, p->k, (float)p->alpha, p->a,
+                   p->lda, p->b, p->ldb, (float)p->beta, p->c, p->ldc) == dnnl_success;
+    if (blocked) {
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    if (done) {
         return;
     }
 #endif

@@ -1,6 +1,9 @@
 /* GEMM against a triple loop. */
 #include "kernel_harness.h"
 
+#include <signal.h>
+#include <sys/time.h>
+
 static void product(const lh_gemm_args *args, const double *a, const double *b, double *c)
 {
     for (int64_t batch = 0; batch < args->batch; batch++) {
@@ -111,7 +114,8 @@ static void products_large_enough_for_threads_match(void **state)
     }
 }
 
-/* Many rows and a transposed B, which is turned first: sizes that no block divides, and one that takes two strips. */
+/* Many rows and a transposed B, which is turned first: sizes that no block divides, and one that takes two strips.
+ */
 static void turned_products_match(void **state)
 {
     (void)state;
@@ -139,6 +143,50 @@ static void batched_products_match(void **state)
     }
 }
 
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+/* A library whose kernels use memory below the stack pointer must not be met by a signal's frame there. */
+static void signals_leave_products_alone(void **state)
+{
+    (void)state;
+    enum { M = 512, N = 256, K = 256, ROUNDS = 300 };
+    struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART}, before;
+    struct itimerval often = {{0, 97}, {0, 97}}, never = {{0, 0}, {0, 0}};
+    float *a = malloc(sizeof *a * M * K), *b = malloc(sizeof *b * N * K), *c = malloc(sizeof *c * 2 * M * N);
+    for (int i = 0; i < M * K; i++) {
+        a[i] = (float)lh_random_normal(&harness_random);
+        b[i % (N * K)] = (float)lh_random_normal(&harness_random);
+    }
+    lh_exec exec = {.threads = 2};
+    lh_kernel gemm = lh_kernel_table_get(lh_cpu_best_level())->f32[LH_KERNEL_GEMM];
+    lh_gemm_args args = {
+        .batch = 1, .m = M, .n = N, .k = K, .lda = K, .ldc = N, .a = a, .b = b, .c = c, .alpha = 1};
+    for (int transposed = 0; transposed < 2; transposed++) {
+        args.transpose_b = transposed;
+        args.ldb = transposed ? K : N;
+        args.c = c;
+        gemm(&exec, &args);
+        args.c = c + (ptrdiff_t)M * N;
+        assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+        assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+        bool same = true;
+        for (int round = 0; round < ROUNDS && same; round++) {
+            gemm(&exec, &args);
+            same = memcmp(c, c + (ptrdiff_t)M * N, sizeof *c * M * N) == 0;
+        }
+        assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+        assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+        assert_true(same);
+    }
+    lh_exec_free(&exec);
+    free(a);
+    free(b);
+    free(c);
+}
+
 int main(void)
 {
     harness_random = lh_random_create(4, 0);
@@ -148,6 +196,7 @@ int main(void)
         cmocka_unit_test(products_large_enough_for_threads_match),
         cmocka_unit_test(turned_products_match),
         cmocka_unit_test(batched_products_match),
+        cmocka_unit_test(signals_leave_products_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
