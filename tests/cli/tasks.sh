@@ -99,10 +99,11 @@ equal "the first run's place is kept whole" "$(grep -c "^init_from = /" second/r
 
 # The recipes that come with the program fit the data that they name.
 for recipe in "$root"/recipes/copy-*.ini "$root"/recipes/recall-*.ini; do
-    data=$(sed -n 's/^# *longhand \(data make .*\) --out .*/\1/p' "$recipe")
+    path=$(sed -n 's/^path = //p' "$recipe")
+    data=$(sed -n "s|^# *longhand \(data make .*\) --out $path\$|\1|p" "$recipe")
     # shellcheck disable=SC2086
     "$longhand" $data --rows 40 --validation 4 --test 4 --force --out recipe-data >/dev/null
-    check "$(basename "$recipe")" "$longhand" train "$recipe" data.path=recipe-data train.steps=2 train.init_from= \
-        --out "run-$(basename "$recipe" .ini)"
+    check "$(basename "$recipe")" "$longhand" train "$recipe" data.path=recipe-data data.validation_path= train.steps=2 \
+        train.init_from= --out "run-$(basename "$recipe" .ini)"
 done
 finish
