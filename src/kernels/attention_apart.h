@@ -148,7 +148,7 @@ static backward_range *ranges_lay(const lh_attention_args *args, const shared_gr
 {
     backward_range *all = take(p, (size_t)ranges * sizeof *all);
     for (int64_t r = 0; r < ranges; r++) {
-        backward_range counted, *range = all ? &all[r] : &counted;
+        backward_range counted = {0}, *range = all ? &all[r] : &counted;
         range->args = *args;
         order_start(&range->order, &range->args, args->batch * r / ranges, args->batch * (r + 1) / ranges);
         range->order.progress =
