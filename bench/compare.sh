@@ -19,6 +19,7 @@ memorizing-8k-4x512       memorizing-small     memorizing:8192 4     512
 memorizing-64k-1x512      memorizing-small     memorizing:65536 1    512     1      memory.size=65536
 block-recurrent-1x4x512   block-recurrent-small block-recurrent 1    512     4
 routing-causal-1x2048     routing-small        routing-causal  1     2048
+routing-causal-4x2048     routing-small        routing-causal  4     2048
 routing-full-1x2048       routing-small        routing-full    1     2048     1       memory.routing=full
 "
 for round in $(seq "$rounds"); do
