@@ -106,8 +106,7 @@ static int64_t edge_floats(const lh_attention_args *args)
 
 static bool has_edges(const lh_attention_source *source)
 {
-    return source->rel_clamp && source->rel_len > 0 &&
-           (source->d_rel_k || source->d_rel_v || source->d_distance_bias);
+    return source->rel_clamp && source->rel_len > 0 && has_table_gradients(source);
 }
 
 /* y[i] += factor * x[i] */

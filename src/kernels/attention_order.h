@@ -82,7 +82,7 @@ static void order_start(backward_order *order, const lh_attention_args *args, in
     }
     for (int s = 0; s < args->source_count; s++) {
         const lh_attention_source *source = &args->source[s];
-        bool tables = source->d_rel_k || source->d_rel_v || source->d_distance_bias;
+        bool tables = has_table_gradients(source);
         bool same_rel =
             (source->d_rel_k && source->rel_k_head == 0) || (source->d_rel_v && source->rel_v_head == 0);
         bool same_q = args->d_q.data && args->d_q.head == 0;
