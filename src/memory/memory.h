@@ -57,10 +57,11 @@ typedef struct lh_layer_io {
     lh_tensor *input; /* z after its dropout: what q, k and v are projected from */
     lh_tensor *q;     /* [batch, heads, tokens, key_width], scaled; in project [batch, tokens, heads, key_width] */
     lh_tensor *k, *v; /* [batch, kv_heads, fill + tokens, .]: this segment so far; in project this call's, as q */
-    int64_t fill;     /* tokens of this segment that came in earlier calls */
-    int64_t tokens;   /* tokens of this call */
-    bool whole_segment; /* fill is 0 and tokens is the segment's length: training, and most of evaluation */
-    bool segment_ends;  /* fill + tokens is the segment's length: state may be set */
+    int64_t first_key_head; /* k has no heads before this one (idle_keys); 0 but in whole segments */
+    int64_t fill;           /* tokens of this segment that came in earlier calls */
+    int64_t tokens;         /* tokens of this call */
+    bool whole_segment;     /* fill is 0 and tokens is the segment's length: training, and most of evaluation */
+    bool segment_ends;      /* fill + tokens is the segment's length: state may be set */
     lh_tensor *key_value_weight; /* [kv_heads (key_width + value_width), width] */
     lh_tensor *key_value_bias;   /* or NULL */
     /* Relative positions of the layer, or NULL: R[h][distance] for distances 0 .. , u, w. */
@@ -89,6 +90,9 @@ typedef struct lh_layer_io {
 
     /* filled by attend, or NULL: [batch, tokens, width], added to what attention's output projection gives */
     lh_tensor *extra;
+    /* filled by attend, or NULL: [value_width, value_width], a linear layer over what each head gives, before the
+     * output projection */
+    lh_tensor *head_mixer;
 
     /* filled by the layer before write */
     lh_tensor *lse;       /* [batch, heads, tokens] */
@@ -135,6 +139,9 @@ typedef struct lh_memory_kind {
      * gradients (codebooks, centroids) belong to LH_GROUP_STATISTICS. May be NULL. */
     lh_status (*parameters)(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
                             lh_error *error);
+    /* How many of a layer's first heads make no use of their keys: in whole segments these are not computed. NULL:
+     * none. */
+    int64_t (*idle_keys)(const lh_memory_shape *shape, int layer);
     /* How many positions before the segment a query can look back to in distances: sizes the relative table. */
     int64_t (*history)(const lh_memory_shape *shape);
     /* How many tokens before a segment its state can hold something of; LH_DISTANCE_ANY: all. NULL: history. */

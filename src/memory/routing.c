@@ -224,6 +224,13 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
     return l.status;
 }
 
+/* Queries are the keys of routing heads. */
+static int64_t idle_keys(const lh_memory_shape *shape, int layer)
+{
+    const lh_routing *r = shape->options;
+    return r->share_keys ? lh_routing_heads(shape, layer) : 0;
+}
+
 static int64_t history(const lh_memory_shape *shape)
 {
     (void)shape;
@@ -326,9 +333,7 @@ static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
         parts[i] = lh_transpose(context, parts[i], 1, 2);
     }
     lh_tensor *joint = count == 1 ? parts[0] : lh_concat(context, count, parts, 2);
-    if (io->parameters->tensors[LH_ROUTING_MIXER]) {
-        joint = lh_linear(context, joint, io->parameters->tensors[LH_ROUTING_MIXER], NULL);
-    }
+    io->head_mixer = io->parameters->tensors[LH_ROUTING_MIXER];
     return lh_transpose(context, joint, 1, 2);
 }
 
@@ -369,6 +374,7 @@ const lh_memory_kind lh_memory_routing = {
     .forgets = true,
     .configure = configure,
     .parameters = parameters,
+    .idle_keys = idle_keys,
     .history = history,
     .keys_seen = keys_seen,
     .create = create,
@@ -390,6 +396,7 @@ const lh_memory_kind lh_memory_routing_image = {
     .forgets = true,
     .configure = configure,
     .parameters = parameters,
+    .idle_keys = idle_keys,
     .history = history,
     .keys_seen = keys_seen,
     .create = create,

@@ -23,6 +23,11 @@ static lh_tensor *heads_of(lh_context *context, lh_tensor *x, int64_t first, int
     return x ? lh_slice(context, x, 1, first, count) : NULL;
 }
 
+static lh_tensor *keys_of(lh_layer_io *io, int64_t first, int64_t count)
+{
+    return heads_of(io->context, io->k, first - io->first_key_head, count);
+}
+
 /* ---- relative tables --------------------------------------------------------------------------- */
 
 /* The rows of a table [2 R + 1, width] for distances 0 .. longest - 1, once for each head. */
@@ -99,7 +104,7 @@ lh_tensor *lh_routing_attend_local(lh_memory *memory, lh_layer_io *io, int64_t f
 {
     const lh_routing *r = options_of(memory);
     lh_context *context = io->context;
-    lh_tensor *q = heads_of(context, io->q, first, heads), *k = heads_of(context, io->k, first, heads);
+    lh_tensor *q = heads_of(context, io->q, first, heads), *k = keys_of(io, first, heads);
     lh_tensor *v = heads_of(context, io->v, first, heads);
     lh_key_source sources[LH_ATTENTION_MAX_SOURCES];
     bool blocks = r->image.block_height > 0;
@@ -162,7 +167,7 @@ lh_tensor *lh_routing_attend_strided(lh_memory *memory, lh_layer_io *io, int64_t
 {
     lh_context *context = io->context;
     int64_t block = options_of(memory)->block;
-    lh_tensor *qkv[3] = {heads_of(context, io->q, first, heads), heads_of(context, io->k, first, heads),
+    lh_tensor *qkv[3] = {heads_of(context, io->q, first, heads), keys_of(io, first, heads),
                          heads_of(context, io->v, first, heads)};
     lh_attention_options options = {.scale = io->options.scale, .dropout = io->attention_dropout};
     if (lh_op_stopped(context) || !qkv[0] || !qkv[1] || !qkv[2]) {

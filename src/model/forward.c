@@ -101,6 +101,12 @@ static void set_head_norm(const lh_model *model, lh_layer_io *io)
     }
 }
 
+/* The last `count` rows of a weight or elements of a bias; NULL for NULL. */
+static lh_tensor *last_rows(lh_context *context, lh_tensor *x, int64_t count)
+{
+    return !x || x->shape[0] == count ? x : lh_slice(context, x, 0, x->shape[0] - count, count);
+}
+
 static void project_segment(lh_context *context, const layer_span *span, const lh_layer_parameters *p,
                             lh_layer_io *io)
 {
@@ -111,19 +117,24 @@ static void project_segment(lh_context *context, const layer_span *span, const l
     set_head_norm(span->model, io);
     lh_tensor *q = lh_linear(context, z, p->query, p->query_bias);
     q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
-    lh_tensor *joint = lh_linear(context, z, p->key_value, p->key_value_bias);
-    int64_t key_part = c->kv_heads * c->key_width, value_part = c->kv_heads * c->value_width;
+    const lh_memory_kind *kind = span->stream->memory->kind;
+    io->first_key_head =
+        io->whole_segment && kind->idle_keys ? kind->idle_keys(&span->model->shape, span->layer) : 0;
+    int64_t key_heads = c->kv_heads - io->first_key_head;
+    int64_t key_part = key_heads * c->key_width, value_part = c->kv_heads * c->value_width;
+    lh_tensor *joint = lh_linear(context, z, last_rows(context, p->key_value, key_part + value_part),
+                                 last_rows(context, p->key_value_bias, key_part + value_part));
     lh_tensor *k = lh_reshape(context, lh_slice(context, joint, 2, 0, key_part), 4,
-                              (int64_t[]){batch, count, c->kv_heads, c->key_width});
+                              (int64_t[]){batch, count, key_heads, c->key_width});
     lh_tensor *v = lh_reshape(context, lh_slice(context, joint, 2, key_part, value_part), 4,
                               (int64_t[]){batch, count, c->kv_heads, c->value_width});
     q = lh_layer_norm_heads(io, q);
     k = lh_layer_norm_heads(io, k);
-    if (span->stream->memory->kind->project) {
+    if (kind->project) {
         io->q = q;
         io->k = k;
         io->v = v;
-        span->stream->memory->kind->project(span->stream->memory, io);
+        kind->project(span->stream->memory, io);
         q = io->q;
         k = io->k;
         v = io->v;
@@ -171,6 +182,25 @@ static void finish(const layer_span *span, lh_layer_io *io)
     if (memory->kind->write && !lh_op_stopped(io->context)) {
         memory->kind->write(memory, io);
     }
+}
+
+/* The output projection of what heads give, [batch, tokens, heads value_width], with the method's linear layer over
+ * each head before it: for more tokens than the model is wide that one joins the projection's weight. */
+static lh_tensor *project_output(lh_context *context, const lh_model_config *c, const lh_layer_parameters *p,
+                                 lh_tensor *merged, lh_tensor *mixer)
+{
+    lh_tensor *weight = p->output;
+    if (mixer && merged) {
+        int64_t tokens = merged->shape[0] * merged->shape[1], joint[2] = {c->width, c->heads * c->value_width};
+        if (tokens > c->width) {
+            lh_tensor *rows = lh_reshape(context, weight, 2, (int64_t[]){c->width * c->heads, c->value_width});
+            weight = lh_reshape(context, lh_matmul(context, rows, mixer, false), 2, joint);
+        } else {
+            lh_tensor *rows = lh_reshape(context, merged, 2, (int64_t[]){tokens * c->heads, c->value_width});
+            merged = lh_reshape(context, lh_linear(context, rows, mixer, NULL), 3, merged->shape);
+        }
+    }
+    return lh_linear(context, merged, weight, p->output_bias);
 }
 
 /* Attention of one layer on z, the tensor that enters it: projections, key sources, one softmax, output projection.
@@ -234,7 +264,7 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
     *auxiliary = io.auxiliary;
     lh_tensor *merged = lh_reshape(context, lh_transpose(context, out, 1, 2), 3,
                                    (int64_t[]){z->shape[0], span->count, c->heads * c->value_width});
-    lh_tensor *y = lh_linear(context, merged, p->output, p->output_bias);
+    lh_tensor *y = project_output(context, c, p, merged, io.head_mixer);
     return io.extra ? lh_add(context, y, io.extra) : y;
 }
 
@@ -342,15 +372,32 @@ static lh_tensor *embed_for_kind(lh_context *context, const void *model, const i
     return embed(context, model, tokens, batch, count);
 }
 
+/* With fewer entries than tokens, the table passes through the input projection in place of the tokens: where
+ * nothing stands between the two. */
+static lh_tensor *embed_projected(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
+                                  int64_t count)
+{
+    lh_tensor *table = lh_linear(context, model->embedding[0], model->input_weight, model->input_bias);
+    lh_tensor *ids = lh_from_host(context, LH_I32, 2, (int64_t[]){batch, count}, tokens);
+    return lh_embedding(context, table, ids, 1.0);
+}
+
+static bool projects_table(const lh_context *context, const lh_model *model, int64_t tokens)
+{
+    const lh_model_config *c = &model->config;
+    return c->input_linear && !model->memory_kind->enter && c->bands == 1 && !model->projection[0] &&
+           !c->embedding_scaled && !(context->training && c->embedding_dropout > 0.0) && c->vocab < tokens;
+}
+
 /* What may stand between the embedding and the first layer. */
 static lh_tensor *project_input(lh_context *context, const lh_model *model, const lh_stream *stream, lh_tensor *x,
-                                int64_t count)
+                                int64_t count, bool projected)
 {
     const lh_model_config *c = &model->config;
     if (!c->input_relu && !c->input_linear) {
         return x;
     }
-    x = lh_linear(context, x, model->input_weight, model->input_bias);
+    x = projected ? x : lh_linear(context, x, model->input_weight, model->input_bias);
     if (c->input_linear && !model->memory_kind->enter) {
         x = add_positions(context, model, stream, x, count);
     }
@@ -367,7 +414,10 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
     if (!tokens) {
         return NULL;
     }
-    if (kind->enter) {
+    bool projected = projects_table(context, model, stream->batch * count);
+    if (projected) {
+        x = embed_projected(context, model, tokens, stream->batch, count);
+    } else if (kind->enter) {
         lh_entry_io io = {.context = context,
                           .tokens = tokens,
                           .count = count,
@@ -379,8 +429,9 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
         x = embed(context, model, tokens, stream->batch, count);
         x = model->config.input_linear ? x : add_positions(context, model, stream, x, count);
     }
+    x = lh_dropout(context, x, model->config.embedding_dropout, 1);
     /* cppcheck-suppress invalidLifetime ; a result of the context, not of io */
-    return project_input(context, model, stream, lh_dropout(context, x, model->config.embedding_dropout, 1), count);
+    return project_input(context, model, stream, x, count, projected);
 }
 
 /* Training may hide part of the input: token 0 in place of it. */

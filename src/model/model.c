@@ -482,6 +482,10 @@ int64_t lh_model_active_parameters(const lh_model *model)
             total += lh_tensor_count(model->parameters.items[i].tensor);
         }
     }
+    for (int layer = 0; model->memory_kind->idle_keys && layer < model->config.layers; layer++) {
+        total -=
+            model->memory_kind->idle_keys(&model->shape, layer) * model->config.key_width * model->config.width;
+    }
     return total;
 }
 

@@ -77,6 +77,37 @@ static void the_future_shows_in_full_mode_only(void **state)
     }
 }
 
+/* A whole window joins the linear layer over heads to the output projection, passes the table of the vocabulary
+ * through the input projection and makes no keys for heads that route; token by token nothing of this happens. */
+static void shortcuts_change_nothing(void **state)
+{
+    (void)state;
+    const char *arguments[] = {ROUTING, "memory.routing_heads=2", NULL};
+    tiny t = tiny_create(arguments, 1, 3);
+    lh_error error = {0};
+    lh_stream *pieces;
+    int32_t tokens[24], targets[24];
+    double whole[24 * 12], one[12];
+    tiny_check(lh_stream_create(&pieces, t.model, 1, true, &error), &error);
+    tiny_text(&t, 0, tokens, targets);
+    read_window(&t, tokens, whole);
+    for (int i = 0; i < 24; i++) {
+        lh_forward forward;
+        lh_model_forward(t.context, t.model, pieces, tokens + i, 1, &forward);
+        if (forward.hidden) {
+            lh_to_host(t.context, forward.hidden, one);
+        }
+        lh_stream_commit(pieces, t.context);
+        tiny_check(lh_context_status(t.context, &error), &error);
+        lh_context_reset(t.context);
+        for (int c = 0; c < 12; c++) {
+            assert_true(fabs(one[c] - whole[i * 12 + c]) < 1e-11);
+        }
+    }
+    lh_stream_free(pieces);
+    tiny_free(&t);
+}
+
 /* 9: differences of the whole model, commitment included. */
 static void gradients_are_differences(void **state)
 {
@@ -357,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(skipping_all_layers_is_the_local_model),
         cmocka_unit_test(the_future_shows_in_full_mode_only),
+        cmocka_unit_test(shortcuts_change_nothing),
         cmocka_unit_test(gradients_are_differences),
         cmocka_unit_test(only_learning_moves_centroids),
         cmocka_unit_test(centroids_start_normed),
