@@ -106,7 +106,7 @@ static int64_t edge_floats(const lh_attention_args *args)
 
 static bool has_edges(const lh_attention_source *source)
 {
-    return source->rel_clamp && source->rel_len > 0 && has_table_gradients(source);
+    return source->rel_clamp && source->rel_len > 0 && lh_attention_table_gradients(source);
 }
 
 /* y[i] += factor * x[i] */

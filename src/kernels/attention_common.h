@@ -133,4 +133,26 @@ static inline double lh_attention_keep_scale(double dropout)
     return dropout < 1 ? 1 / (1 - dropout) : 0;
 }
 
+/* Whether gradients of tables by relative position are wanted. */
+static inline bool lh_attention_table_gradients(const lh_attention_source *source)
+{
+    return source->d_rel_k || source->d_rel_v || source->d_distance_bias;
+}
+
+/* Whether work on a source's gradients may follow close behind that of the source before, in the wave of
+ * attention_order.h: nothing but d_q may be added to by both, or rows of one table whose distances do not meet,
+ * because the later source's keys come after the earlier one's. */
+static inline bool lh_attention_may_follow(const lh_attention_source *before, const lh_attention_source *source)
+{
+    if (before->d_key_bias && source->d_key_bias) {
+        return false;
+    }
+    if (!lh_attention_table_gradients(before) || !lh_attention_table_gradients(source)) {
+        return true;
+    }
+    return before->d_rel_k == source->d_rel_k && before->d_rel_v == source->d_rel_v &&
+           before->d_distance_bias == source->d_distance_bias && before->rel_step == 1 && source->rel_step == 1 &&
+           source->rel_offset - source->rel_first <= before->rel_offset - before->rel_first - before->k_len;
+}
+
 #endif

@@ -39,31 +39,10 @@ typedef struct backward_task {
 
 #define TASK_ENDED INT64_MAX
 
-static bool has_table_gradients(const lh_attention_source *source)
-{
-    return source->d_rel_k || source->d_rel_v || source->d_distance_bias;
-}
-
 /* Whether the gradient of the queries is also that of the keys or values of a source. */
 static bool gradient_of_queries(const lh_attention_args *args, const lh_attention_source *source)
 {
     return args->d_q.data && (args->d_q.data == source->d_k.data || args->d_q.data == source->d_v.data);
-}
-
-/* Whether a source's tasks may follow those of the one before in a wave: nothing but d_q may be added to by both,
- * or rows of one table whose distances do not meet, because the later source's keys come after the earlier one's.
- */
-static bool may_follow(const lh_attention_source *before, const lh_attention_source *source)
-{
-    if (before->d_key_bias && source->d_key_bias) {
-        return false;
-    }
-    if (!has_table_gradients(before) || !has_table_gradients(source)) {
-        return true;
-    }
-    return before->d_rel_k == source->d_rel_k && before->d_rel_v == source->d_rel_v &&
-           before->d_distance_bias == source->d_distance_bias && before->rel_step == 1 && source->rel_step == 1 &&
-           source->rel_offset - source->rel_first <= before->rel_offset - before->rel_first - before->k_len;
 }
 
 /* For the batch entries first .. end - 1. */
@@ -82,7 +61,7 @@ static void order_start(backward_order *order, const lh_attention_args *args, in
     }
     for (int s = 0; s < args->source_count; s++) {
         const lh_attention_source *source = &args->source[s];
-        bool tables = has_table_gradients(source);
+        bool tables = lh_attention_table_gradients(source);
         bool same_rel =
             (source->d_rel_k && source->rel_k_head == 0) || (source->d_rel_v && source->rel_v_head == 0);
         bool same_q = args->d_q.data && args->d_q.head == 0;
@@ -95,7 +74,7 @@ static void order_start(backward_order *order, const lh_attention_args *args, in
                            (aliased && (args->source_count > 1 || !causal || args->heads > args->kv_heads));
         order->loose[s] = s > 0 && !order->serial[s] && !order->serial[s - 1];
         for (int before = s - 1; before >= 0 && order->loose[s]; before--) {
-            order->loose[s] = may_follow(&args->source[before], source);
+            order->loose[s] = lh_attention_may_follow(&args->source[before], source);
             if (!order->loose[before]) {
                 break;
             }
