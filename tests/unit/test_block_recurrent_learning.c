@@ -3,16 +3,9 @@
  * reach together, so a sliding window can only guess; the state can carry the symbol, also over more blocks than
  * training ever unrolled, unless it is cleared on the way. (Check 13 of the method's specification with eight
  * symbols to copy takes longer: scripts/trends/block-recurrent-copy.sh.) LH_SKIP_TRENDS=1 leaves it out. */
-#include "support/tiny_model.h"
+#include "support/learner.h"
 
 enum { LANES = 16, W = 8, SYMBOLS = 8, FILLER = SYMBOLS, MARK, VOCAB, MOST = 24, STEPS = 600 };
-
-typedef struct bench {
-    lh_model *model;
-    lh_context *context;
-    lh_stream *stream;
-    lh_tensor *m[128], *v[128];
-} bench;
 
 /* Documents number `round` of every lane, `blocks` long: tokens and targets [blocks][lanes][W]. */
 static void write_documents(int64_t round, int blocks, int32_t *tokens, int32_t *targets)
@@ -30,60 +23,11 @@ static void write_documents(int64_t round, int blocks, int32_t *tokens, int32_t 
     }
 }
 
-static bench open_bench(const char *const *arguments)
+static learner open_bench(const char *const *arguments)
 {
-    bench b = {0};
-    lh_error error = {0};
-    lh_recipe *recipe;
-    tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
-    for (int i = 0; arguments[i]; i++) {
-        tiny_check(lh_recipe_override(recipe, arguments[i], &error), &error);
-    }
-    tiny_check(lh_recipe_resolve(recipe, &error), &error);
-    tiny_check(lh_model_create(&b.model, recipe, VOCAB, lh_backend_cpu(), LH_F32, &error), &error);
-    lh_recipe_free(recipe);
-    tiny_check(lh_parameters_initialise(&b.model->parameters, 2, &error), &error);
-    tiny_check(lh_parameters_want_grads(&b.model->parameters, ~0u, &error), &error);
-    tiny_check(lh_context_create(&b.context, lh_backend_cpu(), 1, &error), &error);
-    tiny_check(lh_stream_create(&b.stream, b.model, LANES, false, &error), &error);
-    assert_true(b.model->parameters.count <= 128);
-    for (int i = 0; i < b.model->parameters.count; i++) {
-        lh_tensor *p = b.model->parameters.items[i].tensor;
-        tiny_check(lh_tensor_create(&b.m[i], lh_backend_cpu(), LH_F32, p->ndim, p->shape, "m", &error), &error);
-        tiny_check(lh_tensor_create(&b.v[i], lh_backend_cpu(), LH_F32, p->ndim, p->shape, "v", &error), &error);
-    }
-    return b;
-}
-
-static void close_bench(bench *b)
-{
-    for (int i = 0; i < b->model->parameters.count; i++) {
-        lh_tensor_free(b->m[i]);
-        lh_tensor_free(b->v[i]);
-    }
-    lh_stream_free(b->stream);
-    lh_context_free(b->context);
-    lh_model_free(b->model);
-}
-
-static void optimizer_step(bench *b, int64_t step)
-{
-    for (int i = 0; i < b->model->parameters.count; i++) {
-        lh_tensor *p = b->model->parameters.items[i].tensor;
-        lh_adamw_args args = {.n = lh_tensor_count(p),
-                              .step = step,
-                              .lr = 3e-3 * fmin(1.0, (double)step / 100.0),
-                              .beta1 = 0.9,
-                              .beta2 = 0.99,
-                              .eps = 1e-8,
-                              .grad_scale = 1.0,
-                              .clear_grad = true,
-                              .param = lh_tensor_data(p),
-                              .grad = lh_tensor_data(p->grad),
-                              .m = lh_tensor_data(b->m[i]),
-                              .v = lh_tensor_data(b->v[i])};
-        lh_run(b->context, LH_KERNEL_ADAMW, LH_F32, &args);
-    }
+    lh_optimizer_options options = lh_optimizer_defaults();
+    options.beta2 = 0.99;
+    return learner_open(arguments, VOCAB, LANES, 2, &options);
 }
 
 static int right_answers(lh_context *context, const lh_model *model, lh_tensor *hidden, const int32_t *targets)
@@ -102,7 +46,7 @@ static int right_answers(lh_context *context, const lh_model *model, lh_tensor *
 }
 
 /* Reads new documents of so many blocks; trains on them if step > 0. Returns the share of right answers. */
-static double read_documents(bench *b, int64_t round, int blocks, int64_t step)
+static double read_documents(learner *b, int64_t round, int blocks, int64_t step)
 {
     static int32_t tokens[MOST * LANES * W], targets[MOST * LANES * W];
     static double weights[LANES * W];
@@ -128,17 +72,15 @@ static double read_documents(bench *b, int64_t round, int blocks, int64_t step)
         }
     }
     if (step > 0) {
-        lh_backward(context, sum, 1.0);
-        optimizer_step(b, step);
+        learner_update(b, sum, NULL, 3e-3 * fmin(1.0, (double)step / 100.0));
+    } else {
+        learner_commit(b);
     }
-    lh_stream_commit(b->stream, context);
-    tiny_check(lh_context_status(context, &error), &error);
-    lh_context_reset(context);
     return (double)right / LANES;
 }
 
 /* Trains on documents of 4 to 10 blocks until `enough` of the answers are right or the steps are over. */
-static double learn(bench *b, double enough)
+static double learn(learner *b, double enough)
 {
     double recent = 0.0;
     for (int64_t step = 1; step <= STEPS && recent < enough; step++) {
@@ -147,7 +89,7 @@ static double learn(bench *b, double enough)
     return recent;
 }
 
-static double test(bench *b, int blocks)
+static double test(learner *b, int blocks)
 {
     double right = 0.0;
     for (int64_t round = 0; round < 32; round++) {
@@ -181,7 +123,7 @@ static void the_state_carries_a_symbol(void **state)
                              "memory.clear_every=4",
                              NULL};
     const char *window[] = {COPY, "memory.kind=window", NULL};
-    bench b = open_bench(recurrent), c = open_bench(cleared), w = open_bench(window);
+    learner b = open_bench(recurrent), c = open_bench(cleared), w = open_bench(window);
     double trained = learn(&b, 0.999), same = test(&b, 6), longer = test(&b, 16);
     for (int i = 0; i < b.model->parameters.count; i++) {
         lh_tensor *p = b.model->parameters.items[i].tensor, *q = c.model->parameters.items[i].tensor;
@@ -200,9 +142,9 @@ static void the_state_carries_a_symbol(void **state)
     assert_true(longer > 0.95);
     assert_true(forgetful < 0.2);
     assert_true(without < 0.2);
-    close_bench(&b);
-    close_bench(&c);
-    close_bench(&w);
+    learner_close(&b);
+    learner_close(&c);
+    learner_close(&w);
 }
 
 int main(void)

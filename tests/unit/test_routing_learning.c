@@ -5,7 +5,7 @@
  * the method's specification, with key and value in one token so that minutes will do.) LH_SKIP_TRENDS=1 leaves it
  * out. */
 #include "memory/routing.h"
-#include "support/tiny_model.h"
+#include "support/learner.h"
 
 enum { LANES = 8, WINDOW = 256, KEYS = 8, VALUES = 8, FILLER = 16, QUERIES = 32, CLUSTERS = 4, SIZE = 128 };
 enum { FIRST_KEY = 0, FIRST_VALUE = KEYS, FIRST_FILLER = KEYS + VALUES, FIRST_PAIR = FIRST_FILLER + FILLER };
@@ -99,63 +99,21 @@ static void look_at_clusters(void *user, const lh_layer_io *io)
     h->unplaced = (double)unplaced / (heads * LANES * WINDOW);
 }
 
-static void optimizer_step(lh_context *context, lh_model *model, lh_tensor **m, lh_tensor **v, int64_t step)
-{
-    for (int i = 0; i < model->parameters.count; i++) {
-        lh_tensor *p = model->parameters.items[i].tensor;
-        if (!p->grad) {
-            continue;
-        }
-        lh_adamw_args args = {.n = lh_tensor_count(p),
-                              .step = step,
-                              .lr = 1.5e-3 * (step < 100 ? (double)step / 100 : 1),
-                              .beta1 = 0.9,
-                              .beta2 = 0.98,
-                              .eps = 1e-9,
-                              .grad_scale = 1.0,
-                              .clear_grad = true,
-                              .param = lh_tensor_data(p),
-                              .grad = lh_tensor_data(p->grad),
-                              .m = lh_tensor_data(m[i]),
-                              .v = lh_tensor_data(v[i])};
-        lh_run(context, LH_KERNEL_ADAMW, LH_F32, &args);
-    }
-}
-
 /* Mean loss of the last fifth of `steps`: every window is new, so it is held out by nature. */
 static double train(const char *const *arguments, int steps, health *clusters)
 {
-    lh_error error = {0};
-    lh_recipe *recipe;
-    lh_model *model;
-    lh_context *context;
-    lh_stream *stream;
     static int32_t tokens[LANES * WINDOW], targets[LANES * WINDOW];
     static double weights[LANES * WINDOW], nll[LANES * WINDOW];
-    tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
-    for (int i = 0; arguments[i]; i++) {
-        tiny_check(lh_recipe_override(recipe, arguments[i], &error), &error);
-    }
-    tiny_check(lh_recipe_resolve(recipe, &error), &error);
-    tiny_check(lh_model_create(&model, recipe, VOCAB, lh_backend_cpu(), LH_F32, &error), &error);
-    lh_recipe_free(recipe);
-    tiny_check(lh_parameters_initialise(&model->parameters, 1, &error), &error);
-    tiny_check(lh_parameters_want_grads(&model->parameters, ~0u, &error), &error);
-    tiny_check(lh_context_create(&context, lh_backend_cpu(), 1, &error), &error);
-    tiny_check(lh_stream_create(&stream, model, LANES, false, &error), &error);
-    stream->memory->observe = clusters ? look_at_clusters : NULL;
-    stream->memory->observe_user = clusters;
-    int count = model->parameters.count;
-    lh_tensor **m = calloc((size_t)count, sizeof(lh_tensor *)), **v = calloc((size_t)count, sizeof(lh_tensor *));
-    for (int i = 0; i < count; i++) {
-        lh_tensor *p = model->parameters.items[i].tensor;
-        tiny_check(lh_tensor_create(&m[i], lh_backend_cpu(), LH_F32, p->ndim, p->shape, "m", &error), &error);
-        tiny_check(lh_tensor_create(&v[i], lh_backend_cpu(), LH_F32, p->ndim, p->shape, "v", &error), &error);
-    }
+    lh_optimizer_options options = lh_optimizer_defaults();
+    options.beta2 = 0.98;
+    options.epsilon = 1e-9;
+    learner l = learner_open(arguments, VOCAB, LANES, 1, &options);
+    l.stream->memory->observe = clusters ? look_at_clusters : NULL;
+    l.stream->memory->observe_user = clusters;
+    l.context->recording = l.context->training = true;
     for (int i = 0; i < LANES * WINDOW; i++) {
         weights[i] = 1.0 / (LANES * QUERIES);
     }
-    context->recording = context->training = true;
     lh_random random = lh_random_create(7, 7);
     double sum = 0.0, scored = 0.0;
     for (int s = 0; s < steps; s++) {
@@ -166,28 +124,15 @@ static double train(const char *const *arguments, int steps, health *clusters)
             clusters->wanted = s + 1 == steps;
         }
         lh_forward forward;
-        lh_model_forward(context, model, stream, tokens, WINDOW, &forward);
-        lh_tensor *loss = lh_model_loss(context, model, forward.hidden, targets, weights, nll);
-        lh_backward(context, forward.auxiliary ? lh_add(context, loss, forward.auxiliary) : loss, 1.0);
-        model->memory_kind->learn(&stream->memory, 1, context);
-        optimizer_step(context, model, m, v, s + 1);
-        lh_stream_commit(stream, context);
-        tiny_check(lh_context_status(context, &error), &error);
-        lh_context_reset(context);
+        lh_model_forward(l.context, l.model, l.stream, tokens, WINDOW, &forward);
+        lh_tensor *loss = lh_model_loss(l.context, l.model, forward.hidden, targets, weights, nll);
+        learner_update(&l, loss, forward.auxiliary, 1.5e-3 * fmin(1.0, (s + 1) / 100.0));
         for (int i = 0; i < LANES * WINDOW && s >= steps * 4 / 5; i++) {
             sum += targets[i] >= 0 ? nll[i] : 0.0;
             scored += targets[i] >= 0;
         }
     }
-    for (int i = 0; i < count; i++) {
-        lh_tensor_free(m[i]);
-        lh_tensor_free(v[i]);
-    }
-    free(m);
-    free(v);
-    lh_stream_free(stream);
-    lh_context_free(context);
-    lh_model_free(model);
+    learner_close(&l);
     return sum / scored;
 }
 

@@ -1,50 +1,24 @@
 /* What Transformer-VQ can learn from far tokens, and what it cannot: which of four marks stood at the beginning of
  * the text, long after it left the window, but not in which order two marks stood there (Lingle 2023;
  * specification, section 10). */
-#include "support/tiny_model.h"
-
-#include "train/optimizer.h"
+#include "support/learner.h"
 
 enum { LANES = 24, TOTAL = 64, SEGMENT = 8, NOISE = 4, QUERY = 10, VOCAB = 11 };
 
 typedef struct task {
-    lh_model *model;
-    lh_context *context;
-    lh_stream *stream;
-    lh_optimizer *optimizer;
+    learner l;
     lh_random random;
     bool order; /* two marks, whose order is asked for; else one of four */
 } task;
 
 static task task_create(const char *const *arguments, bool order)
 {
-    task t = {.order = order, .random = lh_random_create(5, 5)};
-    lh_error error = {0};
-    lh_recipe *recipe;
-    tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
-    for (int i = 0; arguments[i]; i++) {
-        tiny_check(lh_recipe_override(recipe, arguments[i], &error), &error);
-    }
-    tiny_check(lh_recipe_resolve(recipe, &error), &error);
-    tiny_check(lh_model_create(&t.model, recipe, VOCAB, lh_backend_cpu(), LH_F32, &error), &error);
-    lh_recipe_free(recipe);
-    tiny_check(lh_parameters_initialise(&t.model->parameters, 3, &error), &error);
-    tiny_check(lh_parameters_want_grads(&t.model->parameters, ~0u, &error), &error);
-    lh_optimizer_options o = lh_optimizer_defaults();
-    o.clip = 1.0;
-    tiny_check(lh_optimizer_create(&t.optimizer, &t.model->parameters, &o, &error), &error);
-    tiny_check(lh_context_create(&t.context, lh_backend_cpu(), 1, &error), &error);
-    tiny_check(lh_stream_create(&t.stream, t.model, LANES, false, &error), &error);
-    t.stream->memory->keep_graph = true;
+    lh_optimizer_options options = lh_optimizer_defaults();
+    options.clip = 1.0;
+    task t = {
+        .l = learner_open(arguments, VOCAB, LANES, 3, &options), .order = order, .random = lh_random_create(5, 5)};
+    t.l.stream->memory->keep_graph = true;
     return t;
-}
-
-static void task_free(task *t)
-{
-    lh_stream_free(t->stream);
-    lh_optimizer_free(t->optimizer);
-    lh_context_free(t->context);
-    lh_model_free(t->model);
 }
 
 /* Marks, noise, and the question at the end; answer[lane]. */
@@ -70,31 +44,26 @@ static int read_text(task *t, bool train)
     lh_tensor *loss = NULL;
     double logits[LANES * SEGMENT * VOCAB];
     int right = 0;
+    learner *l = &t->l;
     draw_text(t, text, answer);
-    t->context->recording = t->context->training = train;
-    tiny_check(lh_stream_reset(t->stream, t->context, -1, &error), &error);
+    l->context->recording = l->context->training = train;
+    tiny_check(lh_stream_reset(l->stream, l->context, -1, &error), &error);
     for (int at = 0; at < TOTAL; at += SEGMENT) {
         lh_forward forward;
         for (int i = 0; i < LANES * SEGMENT; i++) {
             tokens[i] = text[i / SEGMENT][at + i % SEGMENT];
             targets[i] = at + i % SEGMENT == TOTAL - 1 ? answer[i / SEGMENT] : -1;
         }
-        lh_model_forward(t->context, t->model, t->stream, tokens, SEGMENT, &forward);
+        lh_model_forward(l->context, l->model, l->stream, tokens, SEGMENT, &forward);
         if (at + SEGMENT == TOTAL) {
-            lh_to_host(t->context, lh_model_logits(t->context, t->model, forward.hidden), logits);
-            loss = lh_model_loss(t->context, t->model, forward.hidden, targets, NULL, NULL);
+            lh_to_host(l->context, lh_model_logits(l->context, l->model, forward.hidden), logits);
+            loss = lh_model_loss(l->context, l->model, forward.hidden, targets, NULL, NULL);
         }
     }
     if (train) {
-        lh_backward(t->context, loss, 1.0 / LANES);
-    }
-    lh_stream_commit(t->stream, t->context);
-    tiny_check(lh_context_status(t->context, &error), &error);
-    lh_context_reset(t->context);
-    if (train) {
-        t->model->memory_kind->learn(&t->stream->memory, 1, t->context);
-        tiny_check(lh_optimizer_step(t->optimizer, t->context, 3e-3, 1.0, NULL, &error), &error);
-        lh_context_reset(t->context);
+        learner_update(l, lh_scale(l->context, loss, 1.0 / LANES), NULL, 3e-3);
+    } else {
+        learner_commit(l);
     }
     for (int lane = 0; lane < LANES; lane++) {
         const double *row = logits + (lane * SEGMENT + SEGMENT - 1) * VOCAB;
@@ -119,7 +88,7 @@ static double learned(const char *const *arguments, bool order, int updates)
     for (int i = 0; i < TESTS; i++) {
         right += read_text(&t, false);
     }
-    task_free(&t);
+    learner_close(&t.l);
     return (double)right / (TESTS * LANES);
 }
 
