@@ -2,7 +2,10 @@
 # Copying across blocks with the Block-Recurrent Transformer: a row begins with 8 of 16 symbols, 4 to 16 blocks of
 # filler follow, then the symbols are asked for. Two layers reach 64 tokens; only the state can know. It is to name
 # more than 95 % of them, a sliding window and a state that is cleared between writing and reading 1 in 16.
-#   STEPS=n (default 8000; WINDOW_STEPS for the window, default as many)   WORK=folder (default: a temporary one)
+# Rows with three blocks of filler come first: on long ones alone nothing is learned for thousands of steps, since few
+# gradients reach from an answer back to its symbol.
+#   STEPS=n on the rows (default 1600; WINDOW_STEPS for the window, default as many), FIRST_STEPS=n on short ones
+#   (default 4000)   WORK=folder (default: a temporary one)
 # Smaller or larger, each with its default:
 #   MARKERS=8 SYMBOLS=16 FILLER=512 VARY=384   the rows; FILLER - VARY has to stay above what two layers reach, 2 BLOCK
 #   BLOCK=32   tokens of a block and of the window     UNROLL=8   blocks of one graph     GATE=fixed
@@ -10,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 longhand="${LH_BUILD:-build}/longhand"
-steps="${STEPS:-8000}"
+steps="${STEPS:-1600}" first_steps="${FIRST_STEPS:-4000}"
 markers="${MARKERS:-8}" symbols="${SYMBOLS:-16}" filler="${FILLER:-512}" vary="${VARY:-384}"
 block="${BLOCK:-32}" width="${WIDTH:-128}"
 if [ $((filler - vary)) -le $((2 * block)) ]; then
@@ -21,12 +24,15 @@ work="${WORK:-$(mktemp -d)}"
 [ -n "${WORK:-}" ] || trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"
 
-[ -d "$work/data" ] || "$longhand" data make marker markers="$markers" symbols="$symbols" filler="$filler" vary="$vary" \
-    noise=1 --out "$work/data" --quiet
-shared=(data.path="$work/data" data.layout=documents data.reset_at_document=true data.batch="${BATCH:-32}"
+make_rows() { # folder, filler, vary
+    [ -d "$work/$1" ] || "$longhand" data make marker markers="$markers" symbols="$symbols" filler="$2" vary="$3" noise=1 \
+        --out "$work/$1" --quiet
+}
+make_rows data "$filler" "$vary"
+make_rows short $((3 * block)) $((block - 4))
+shared=(data.layout=documents data.reset_at_document=true data.batch="${BATCH:-32}"
     model.layers=2 model.width="$width" model.heads=4 model.hidden=$((4 * width)) model.segment="$block"
-    model.logit_scale="$(/usr/bin/python3 -c "print($width ** -0.5)")" memory.window="$block" train.unroll="${UNROLL:-8}"
-    train.steps="$steps" train.learning_rate="${RATE:-1e-3}" train.warmup=200 train.clip=1 train.eval_every="${EVERY:-0}"
+    model.logit_scale="$(/usr/bin/python3 -c "print($width ** -0.5)")" memory.window="$block" train.clip=1 train.eval_every="${EVERY:-0}"
     train.checkpoint_every=500)
 
 run() { # name, then what is its own
@@ -41,8 +47,14 @@ accuracy() { # run, then overrides
         /usr/bin/python3 -c 'import json, sys; print("%.4f" % json.load(sys.stdin)["accuracy"])'
 }
 
-run state memory.kind=block-recurrent memory.states="${STATES:-16}" memory.gate="${GATE:-fixed}" memory.recurrent_layers=-1
-run window memory.detach=false train.steps="${WINDOW_STEPS:-$steps}"
+cell=(memory.kind=block-recurrent memory.states="${STATES:-16}" memory.gate="${GATE:-fixed}" memory.recurrent_layers=-1)
+rows=(data.path="$work/data" train.unroll="${UNROLL:-8}" train.warmup=100)
+rate="${RATE:-1e-3}"
+run first "${cell[@]}" data.path="$work/short" train.unroll=4 train.learning_rate="$rate" train.warmup=200 \
+    train.schedule=constant train.steps="$first_steps"
+run state "${cell[@]}" "${rows[@]}" train.learning_rate="$(/usr/bin/python3 -c "print($rate / 2)")" train.steps="$steps" \
+    train.init_from="$work/first"
+run window memory.detach=false "${rows[@]}" train.learning_rate="$rate" train.steps="${WINDOW_STEPS:-$steps}"
 state=$(accuracy state)
 cleared=$(accuracy state memory.clear_every=2)
 window=$(accuracy window)
