@@ -3,6 +3,7 @@
 #include "data/dataset.h"
 #include "data/pairs.h"
 #include "data/stream.h"
+#include "eval/evaluate.h"
 #include "infer/generate.h"
 #include "support/scratch.h"
 #include "support/tiny_model.h"
@@ -396,6 +397,79 @@ static void bad_lines_are_named(void **state)
     assert_non_null(strstr(error.message, "no end-of-text token"));
 }
 
+/* ---- evaluation ---- */
+
+static const char *const small[] = {"model.layers=1",
+                                    "model.width=8",
+                                    "model.heads=2",
+                                    "model.segment=6",
+                                    "model.positions=none",
+                                    "memory.kind=routing-pairs",
+                                    "memory.encoder_layers=1",
+                                    "memory.source=5",
+                                    "memory.clusters=2",
+                                    "memory.block=4",
+                                    "memory.look_back=4",
+                                    "memory.distance=3",
+                                    NULL};
+
+/* An evaluation scores the targets alone, beside their own sources, whatever is read side by side; the sum is what
+ * sessions give. */
+static void evaluations_score_targets(void **state)
+{
+    (void)state;
+    lh_error error = {0};
+    lh_pairs_report report;
+    lh_model *model;
+    lh_tokenizer *tokenizer;
+    lh_eval_corpus *corpus;
+    lh_session *session;
+    double expected = 0;
+    write_file(input, "{\"article\": \"abcd\", \"abstract\": \"ba\"}\n"
+                      "{\"article\": \"dcbadcba\", \"abstract\": \"abcdabcdab\"}\n"
+                      "{\"article\": \"c\", \"abstract\": \"dd\"}\n");
+    tiny_check(prepare(&(lh_pairs_options){0}, &report, &error), &error);
+    tiny_check(tiny_model(&model, small, 3, &error), &error);
+    tiny_check(lh_tokenizer_open(&tokenizer, tokenizer_path, &error), &error);
+    lh_eval_corpus_options where = {.path = output, .split = "train"};
+    tiny_check(lh_eval_corpus_open(&corpus, tokenizer, &where, &error), &error);
+    assert_int_equal(lh_eval_usual_protocol(corpus), LH_PROTOCOL_BOOK);
+    tiny_check(lh_session_create(&session, model, 1, 1, &error), &error);
+    for (uint64_t i = 0; i < corpus->split->documents; i++) {
+        int32_t text[32];
+        double nll[32];
+        lh_document d = lh_split_document(corpus->split, i);
+        int64_t source = (int64_t)lh_split_source(corpus->split, i) - 1, count = (int64_t)d.tokens - source - 1;
+        tiny_check(lh_split_copy(corpus->split, d.start, d.tokens, text, &error), &error);
+        tiny_check(lh_session_reset(session, -1, &error), &error);
+        tiny_check(lh_session_source(session, text, source, &error), &error);
+        tiny_check(lh_session_score(session, text + source, text + source + 1, count, nll, &error), &error);
+        for (int64_t j = 0; j < count; j++) {
+            expected += nll[j];
+        }
+    }
+    for (int64_t lanes = 1; lanes <= 2; lanes++) {
+        lh_evaluation evaluation;
+        lh_eval_options options = {.protocol = {.kind = LH_PROTOCOL_BOOK}, .lanes = lanes, .threads = 1};
+        tiny_check(lh_protocol_complete(&options.protocol, &error), &error);
+        tiny_check(lh_eval_options_complete(&options, NULL, model, tokenizer, corpus, &error), &error);
+        tiny_check(lh_evaluate(&evaluation, model, tokenizer, corpus, &options, &error), &error);
+        assert_true(fabs(evaluation.tally->all.nats - expected) < 1e-6 * expected);
+        assert_int_equal(evaluation.scored, 3 + 11 + 3);
+        assert_int_equal(evaluation.total, evaluation.scored + evaluation.skipped);
+        assert_int_equal(evaluation.sources_cut, 1);
+        lh_evaluation_free(&evaluation);
+        options.protocol.kind = LH_PROTOCOL_STREAM;
+        assert_int_equal(lh_evaluate(&evaluation, model, tokenizer, corpus, &options, &error), LH_E_CONFIG);
+        assert_non_null(strstr(error.message, "evaluated on pairs"));
+        error = (lh_error){0};
+    }
+    lh_session_free(session);
+    lh_eval_corpus_free(corpus);
+    lh_tokenizer_free(tokenizer);
+    lh_model_free(model);
+}
+
 /* ---- writing ---- */
 
 /* What is written beside a source is what the session gives behind the end-of-text token; another source begins
@@ -403,19 +477,6 @@ static void bad_lines_are_named(void **state)
 static void texts_are_written_beside_sources(void **state)
 {
     (void)state;
-    static const char *const small[] = {"model.layers=1",
-                                        "model.width=8",
-                                        "model.heads=2",
-                                        "model.segment=6",
-                                        "model.positions=none",
-                                        "memory.kind=routing-pairs",
-                                        "memory.encoder_layers=1",
-                                        "memory.source=5",
-                                        "memory.clusters=2",
-                                        "memory.block=4",
-                                        "memory.look_back=4",
-                                        "memory.distance=3",
-                                        NULL};
     lh_error error = {0};
     lh_model *model;
     lh_tokenizer *tokenizer;
@@ -469,6 +530,7 @@ int main(void)
         cmocka_unit_test(parts_of_lanes_learn_the_same),
         cmocka_unit_test(lines_become_pairs),
         cmocka_unit_test(bad_lines_are_named),
+        cmocka_unit_test(evaluations_score_targets),
         cmocka_unit_test(texts_are_written_beside_sources),
         cmocka_unit_test(a_list_is_learned_from_its_source),
     };
