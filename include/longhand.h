@@ -147,6 +147,7 @@ typedef struct longhand_model_info {
     int64_t running_bytes; /* of one document, of the running segment */
     double flops;          /* floating-point operations of one token's forward pass */
     const char *note;      /* what must be said beside its figures and texts ("routing causal"), or NULL */
+    int64_t source;        /* tokens of a source that the model's encoder reads at most; 0: it has none */
 } longhand_model_info;
 
 /* Set info->size before. */
@@ -267,6 +268,10 @@ LH_API void longhand_generator_free(longhand_generator *generator);
 /* Reads the next bytes of a prompt of any length. Any way of cutting it gives the same. */
 LH_API lh_status longhand_generator_read(longhand_generator *generator, const char *text, size_t size,
                                          lh_error *error);
+/* For a model with an encoder: forgets what was read and written, and begins anew beside this text, whose beginning
+ * the encoder reads. *cut (may be NULL): tokens that were too much for it. LH_E_UNSUPPORTED for other models. */
+LH_API lh_status longhand_generator_source(longhand_generator *generator, const char *text, size_t size,
+                                           int64_t *cut, lh_error *error);
 /* Draws the next token. */
 LH_API lh_status longhand_generator_next(longhand_generator *generator, longhand_piece *piece, lh_error *error);
 /* Gives what text was held back, and lets the session read all that was read and written: it can then be used by

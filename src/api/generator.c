@@ -88,6 +88,17 @@ lh_status longhand_generator_read(longhand_generator *generator, const char *tex
     return lh_generator_read(generator->generator, text, size, error);
 }
 
+lh_status longhand_generator_source(longhand_generator *generator, const char *text, size_t size, int64_t *cut,
+                                    lh_error *error)
+{
+    LH_API_NEED(error, generator);
+    LH_API_NEED(error, text || size == 0);
+    LH_TRY(check_mine(generator, error));
+    LH_TRY(lh_generator_source(generator->generator, text ? text : "", size, cut, error));
+    generator->session->writer = generator;
+    return LH_OK;
+}
+
 static longhand_piece piece_of(const longhand_generator *g, int32_t token, bool ended)
 {
     return (longhand_piece){.size = sizeof(longhand_piece),

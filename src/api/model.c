@@ -76,7 +76,8 @@ longhand_model_info lh_api_model_info(const lh_recipe *recipe, int64_t vocabular
                                  .state_bytes = d->state_bytes,
                                  .running_bytes = d->running_bytes,
                                  .flops = d->flops,
-                                 .note = d->note};
+                                 .note = d->note,
+                                 .source = d->source};
 }
 
 lh_status longhand_model_get_info(const longhand_model *model, longhand_model_info *info, lh_error *error)

@@ -2,6 +2,7 @@
 #include "cli/data.h"
 #include "cli/internal.h"
 #include "cli/verbs.h"
+#include "data/pairs.h"
 #include "data/prepare.h"
 
 #include <stdio.h>
@@ -18,6 +19,11 @@ static const lh_option options[] = {
      "What the shares are of: bytes cuts a document at the border, documents keeps them whole",
      "auto|bytes|documents"},
     {"field", 0, LH_OPTION_STRING, "KEY", "text", "JSON Lines: the key of the text", NULL},
+    {"pairs", 0, LH_OPTION_FLAG, NULL, NULL,
+     "JSON Lines: each line is a source and its target, for models with an encoder", NULL},
+    {"source-field", 0, LH_OPTION_STRING, "KEY", "article", "Pairs: the key of the source", NULL},
+    {"target-field", 0, LH_OPTION_STRING, "KEY", "abstract", "Pairs: the key of the target", NULL},
+    {"source-tokens", 0, LH_OPTION_INTEGER, "N", "0", "Pairs: keep the first N tokens of a source; 0: all", NULL},
     {"include", 0, LH_OPTION_STRING, "PATTERNS", NULL,
      "Folders: the names of files to take, such as '*.txt,*.c' (default: the usual text files)", NULL},
     {"end-documents", 0, LH_OPTION_FLAG, NULL, NULL, "Put the tokenizer's end-of-text token behind every document",
@@ -48,6 +54,61 @@ static lh_status show(const char *folder, lh_error *error)
     return lh_print_text(&text, error);
 }
 
+/* Which options make no sense with pairs. */
+static lh_status check_pairs(const lh_command *command, lh_error *error)
+{
+    static const char *const others[] = {"layout", "by", "field", "include", "end-documents", "enwik8-drop-lf"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (lh_command_given(command, others[i])) {
+            return lh_fail(error, LH_E_ARGUMENT, "--%s does not go with --pairs", others[i]);
+        }
+    }
+    return lh_command_integer(command, "source-tokens") >= 0
+               ? LH_OK
+               : lh_fail(error, LH_E_ARGUMENT, "--source-tokens must not be negative");
+}
+
+static lh_status prepare_pairs(const lh_command *command, const char *source, const char *folder, lh_error *error)
+{
+    LH_TRY(check_pairs(command, error));
+    lh_phase_line line = {0};
+    lh_pairs_options chosen = {
+        .source_field = lh_command_string(command, "source-field"),
+        .target_field = lh_command_string(command, "target-field"),
+        .split = lh_command_string(command, "split"),
+        .tokenizer = lh_command_string(command, "tokenizer"),
+        .source_tokens = lh_command_integer(command, "source-tokens"),
+        .shard_bytes = (uint64_t)lh_command_integer(command, "shard-size"),
+        .force = lh_command_flag(command, "force"),
+        .watch = watch,
+        .watch_data = &line,
+    };
+    lh_pairs_report report;
+    lh_signals_install();
+    lh_status status = lh_prepare_pairs(source, folder, &chosen, &report, error);
+    lh_phase_line_finish(&line, NULL);
+    if (status != LH_OK) {
+        return status;
+    }
+    if (report.already) {
+        (void)fprintf(stderr, "longhand: note: %s is complete already\n", folder);
+        return show(folder, error);
+    }
+    (void)fprintf(stderr,
+                  "longhand: note: %llu pairs; the longest source has %llu tokens, the longest target %llu\n",
+                  (unsigned long long)report.pairs, (unsigned long long)report.longest_source,
+                  (unsigned long long)report.longest_target);
+    if (report.cut > 0) {
+        (void)fprintf(stderr, "longhand: note: %llu sources were cut to their first %lld tokens\n",
+                      (unsigned long long)report.cut, (long long)chosen.source_tokens);
+    }
+    if (report.alone > 0) {
+        (void)fprintf(stderr, "longhand: note: %llu lines without source or without target were left out\n",
+                      (unsigned long long)report.alone);
+    }
+    return show(folder, error);
+}
+
 static lh_status run_prepare(const lh_command *command, lh_error *error)
 {
     const char *source = lh_command_operand(command, 0), *folder = lh_command_string(command, "out");
@@ -58,6 +119,9 @@ static lh_status run_prepare(const lh_command *command, lh_error *error)
     int64_t shard = lh_command_integer(command, "shard-size"), threads = lh_command_integer(command, "threads");
     if (shard < 1 || threads < 0 || threads > 4096) {
         return lh_fail(error, LH_E_ARGUMENT, "--shard-size must be at least 1 and --threads from 0 to 4096");
+    }
+    if (lh_command_flag(command, "pairs")) {
+        return prepare_pairs(command, source, folder, error);
     }
     lh_phase_line line = {0};
     lh_prepare_options chosen = {
@@ -112,6 +176,10 @@ const lh_verb lh_verb_data_prepare = {
         "The layout is found by names and contents unless it is given. Layouts without splits of their own are "
         "shared "
         "out by --split.\n\n"
+        "With --pairs each line of SOURCE, JSON Lines or a folder of them, is a source and its target, such as an "
+        "article and its abstract. A pair becomes a document, source, end-of-text token, target, end-of-text "
+        "token, of which only the target and its end are scored. That takes a tokenizer with an end-of-text token, "
+        "and begins anew if it is interrupted.\n\n"
         "Interrupted or killed, the same command goes on from the last checkpoint, and the result is the same to "
         "the "
         "byte. Memory does not grow with the input.",
@@ -119,7 +187,9 @@ const lh_verb lh_verb_data_prepare = {
                 "longhand data prepare data/pg19 data/pg19-bpe --tokenizer tokenizer.json\n"
                 "    PG-19 with a tokenizer of 'longhand tokenizer train'\n"
                 "zcat corpus.jsonl.gz | longhand data prepare - data/corpus --layout jsonl --split train\n"
-                "    JSON Lines from standard input",
+                "    JSON Lines from standard input\n"
+                "longhand data prepare arxiv/ data/arxiv --pairs --tokenizer tokenizer.json\n"
+                "    train.jsonl, valid.jsonl and test.jsonl of articles and abstracts",
     .min_operands = 1,
     .max_operands = 2,
     .options = options,

@@ -15,6 +15,10 @@ static const lh_option options[] = {
     {"prompt", 'p', LH_OPTION_STRING, "TEXT", NULL, "The text to continue", NULL},
     {"prompt-file", 'f', LH_OPTION_STRING, "FILE", NULL,
      "The text to continue, of any length, plain or compressed; - is standard input", NULL},
+    {"source", 0, LH_OPTION_STRING, "TEXT", NULL, "With an encoder: the text to write beside, such as an article",
+     NULL},
+    {"source-file", 0, LH_OPTION_STRING, "FILE", NULL,
+     "With an encoder: the file of that text, plain or compressed; - is standard input", NULL},
     {"tokens", 'n', LH_OPTION_INTEGER, "N", "200", "How many tokens to write", NULL},
     {"temperature", 't', LH_OPTION_REAL, "X", "1",
      "Below 1: nearer to the most probable; 0: always the most probable", NULL},
@@ -123,6 +127,57 @@ static lh_status read_file(task *t, const char *path, lh_error *error)
     return status;
 }
 
+/* All of a file. */
+static lh_status read_whole(const char *path, lh_string *text, lh_error *error)
+{
+    char buffer[16384];
+    size_t got = sizeof buffer;
+    lh_reader *reader;
+    LH_TRY(lh_reader_open(&reader, path, error));
+    lh_status status = LH_OK;
+    while (status == LH_OK && got == sizeof buffer && !lh_signals_pending()) {
+        status = lh_reader_read(reader, buffer, sizeof buffer, &got, error);
+        lh_string_append(text, buffer, status == LH_OK ? got : 0);
+    }
+    lh_reader_free(reader);
+    return status == LH_OK && text->failed ? lh_fail(error, LH_E_MEMORY, "no memory to read %s", path) : status;
+}
+
+/* What a model with an encoder writes beside. */
+static lh_status read_source(task *t, const longhand_model_info *info, lh_error *error)
+{
+    const char *given = lh_command_string(t->command, "source");
+    const char *path = lh_command_string(t->command, "source-file");
+    lh_string text = {0};
+    int64_t cut = 0;
+    if (given && path) {
+        return lh_fail(error, LH_E_ARGUMENT, "give --source or --source-file, not both");
+    }
+    if (!given && !path) {
+        return info->source > 0 && !lh_command_given(t->command, "load-session")
+                   ? lh_fail(error, LH_E_ARGUMENT,
+                             "this model has an encoder and writes beside a source: give --source-file or --source")
+                   : LH_OK;
+    }
+    if (lh_command_given(t->command, "load-session")) {
+        return lh_fail(error, LH_E_ARGUMENT, "a saved session has its source: --load-session takes no other");
+    }
+    double start = lh_now();
+    lh_status status = path ? read_whole(path, &text, error) : LH_OK;
+    if (status == LH_OK) {
+        status = given ? longhand_generator_source(t->generator, given, strlen(given), &cut, error)
+                       : longhand_generator_source(t->generator, text.data, text.size, &cut, error);
+    }
+    lh_string_free(&text);
+    t->read_seconds = lh_now() - start;
+    if (status == LH_OK && cut > 0) {
+        (void)fprintf(stderr,
+                      "generate: the source is longer than the %lld tokens that the encoder reads: %lld are cut\n",
+                      (long long)info->source, (long long)cut);
+    }
+    return status;
+}
+
 static lh_status read_prompt(task *t, lh_error *error)
 {
     const char *text = lh_command_string(t->command, "prompt");
@@ -134,7 +189,7 @@ static lh_status read_prompt(task *t, lh_error *error)
     if (text) {
         LH_TRY(read_piece(t, text, strlen(text), error));
     }
-    t->read_seconds = lh_now() - start;
+    t->read_seconds += lh_now() - start;
     return LH_OK;
 }
 
@@ -233,6 +288,7 @@ static lh_status work(task *t, lh_error *error)
     if (t->note && !t->json) {
         (void)fprintf(stderr, "generate: %s\n", t->note);
     }
+    LH_TRY(read_source(t, &info, error));
     LH_TRY(read_prompt(t, error));
     LH_TRY(write_on(t, error));
     if (t->json) {
@@ -277,11 +333,14 @@ const lh_verb lh_verb_generate = {
         "Ctrl-C ends after the current token; with --save-session the session is saved then, too. A session that "
         "is loaded goes on exactly where it was saved, random numbers included, unless --seed is given; more "
         "prompt may follow it.\n\n"
+        "A model with an encoder, trained on pairs, writes beside a source: --source-file gives the article, and "
+        "what is written is its abstract. A prompt is then the abstract's beginning.\n\n"
         "The Compressive Transformer was published with nucleus sampling at --top-p 0.98.",
     .examples = "longhand generate runs/first --prompt \"It was a\" --tokens 500 --top-p 0.98\n"
                 "    continues a line\n"
                 "longhand generate runs/first -f book.txt --save-session book.session.safetensors\n"
                 "    reads a book, writes on, and keeps the place\n"
+                "longhand generate runs/arxiv --source-file article.txt --temperature 0\n    writes its abstract\n"
                 "longhand generate runs/first --load-session book.session.safetensors\n    goes on from there",
     .min_operands = 1,
     .max_operands = -1,

@@ -146,6 +146,10 @@ static void print_text(lh_string *out, const char *what, const lh_recipe *recipe
         lh_string_print(out, "reaches back            %lld tokens before a segment of %lld, in every layer\n",
                         (long long)d->reach, segment);
     }
+    if (d->source > 0) {
+        lh_string_print(out, "beside a source of      %lld tokens, read by an encoder of %lld layers\n",
+                        (long long)d->source, (long long)d->encoder_layers);
+    }
     lh_string_print(out, "arithmetic per token    %sflop forward, of it %sflop attention\n",
                     lh_format_count(a, sizeof a, d->flops), lh_format_count(b, sizeof b, d->attention_flops));
 }
@@ -168,6 +172,10 @@ static lh_status print_json(lh_string *out, const char *what, const lh_recipe *r
         "attention_flops", d->attention_flops);
     if (!root) {
         return lh_fail(error, LH_E_MEMORY, "no memory for the answer");
+    }
+    if (d->source > 0) {
+        json_object_set_new(root, "source", json_integer((json_int_t)d->source));
+        json_object_set_new(root, "encoder_layers", json_integer((json_int_t)d->encoder_layers));
     }
     lh_json_dump(root, out);
     json_decref(root);

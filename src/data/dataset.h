@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define LH_DATASET_FILE "dataset.json"
+#define LH_PAIRS_LAYOUT "pairs" /* facts.layout of pairs of a source and its target */
 
 /* What dataset.json says about how the data set was made. */
 typedef struct lh_dataset_facts {

@@ -335,3 +335,19 @@ void lh_split_free(lh_split *split)
         lh_heap_free(split);
     }
 }
+
+uint64_t lh_split_source(const lh_split *split, uint64_t document)
+{
+    lh_document d = lh_split_document(split, document);
+    uint32_t answers[512];
+    for (uint64_t at = 0; at < d.tokens && split->answered;) {
+        uint64_t part = d.tokens - at < 512 ? d.tokens - at : 512;
+        lh_split_copy_answers(split, d.start + at, part, answers);
+        for (uint64_t i = 0; i < part; i++, at++) {
+            if (answers[i] != 0) {
+                return at;
+            }
+        }
+    }
+    return 0;
+}

@@ -66,6 +66,10 @@ uint64_t lh_split_find(const lh_split *split, uint64_t token);
  * LH_E_FORMAT with the file and the place; a range outside the split is LH_E_ARGUMENT. */
 lh_status lh_split_copy(const lh_split *split, uint64_t start, uint64_t count, int32_t *out, lh_error *error);
 
+/* Of a document that is a source and its target: how many tokens stand before the first answer, which are the
+ * source and the token that the target begins behind; 0 if it has no answer. */
+uint64_t lh_split_source(const lh_split *split, uint64_t document);
+
 /* Which of the tokens start .. start+count-1 are answers, and to what, as in shard.h: all 0 in a split without. The
  * range must lie in the split. */
 void lh_split_copy_answers(const lh_split *split, uint64_t start, uint64_t count, uint32_t *out);

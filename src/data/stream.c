@@ -47,6 +47,7 @@ struct lh_token_stream {
     lh_batch batch;
     int32_t *inputs, *targets, *documents; /* [B, segment] */
     uint32_t *answers;                     /* NULL if the split has none */
+    int32_t *sources;                      /* [B, options.source], or NULL */
     int64_t *positions;
     uint8_t *valid, *mask, *flags;
 };
@@ -97,17 +98,30 @@ static bool take_document(lh_token_stream *stream, stream_lane *lane)
         uint64_t number = options->shuffle ? lh_permute(index, count, options->seed, state->queue_epoch) : index;
         lh_document document = lh_split_document(stream->split, number);
         uint64_t least = options->boundary == LH_BOUNDARY_CONTINUE || options->start_token >= 0 ? 1 : 2;
-        if (document.tokens < least) {
+        uint64_t before = options->source > 0 ? lh_split_source(stream->split, number) : 0;
+        if (document.tokens < least || (options->source > 0 && before == 0)) {
             state->skipped += document.tokens;
             continue;
         }
+        state->skipped += before > 0 ? before - 1 : 0;
         lane->document = number;
-        lane->document_start = lane->at = document.start;
+        lane->document_start = document.start;
+        lane->at = document.start + (before > 0 ? before - 1 : 0); /* the first input, then the first target */
         lane->end = document.start + document.tokens;
         lane->epoch = state->queue_epoch;
         lane->at_start = 1;
         return true;
     }
+}
+
+/* Hands on the source of the pair that the lane begins: its last token is the chain's first input. */
+static lh_status take_source(lh_token_stream *stream, const stream_lane *lane, lh_error *error)
+{
+    uint64_t most = (uint64_t)stream->options.source, length = lane->at - lane->document_start;
+    uint64_t kept = length < most ? length : most;
+    int32_t *row = stream->sources + (uint64_t)(lane - stream->lanes) * most;
+    stream->batch.sources_cut += length > most;
+    return lh_split_copy(stream->split, lane->document_start, kept, row + (most - kept), error);
 }
 
 /* ---- chains ---- */
@@ -201,6 +215,12 @@ static bool begin_chain(lh_token_stream *stream, stream_lane *lane, uint64_t len
     if (!begun) {
         lane->done = 1;
         return false;
+    }
+    if (stream->options.source > 0) {
+        *status = take_source(stream, lane, error);
+        if (*status != LH_OK) {
+            return false;
+        }
     }
     lane->pending_flags = (uint8_t)(LH_INPUT_CHAIN_START | (lane->at_start ? LH_INPUT_DOCUMENT_START : 0));
     lane->has_pending = 1;
@@ -355,7 +375,11 @@ lh_status lh_token_stream_next(lh_token_stream *stream, int64_t length, const lh
                        (long long)length, (long long)stream->options.segment);
     }
     int64_t read = 0;
-    stream->batch.scored = 0;
+    stream->batch.scored = stream->batch.sources_cut = 0;
+    if (stream->sources) {
+        memset(stream->sources, 0xff, /* -1: nothing */
+               (size_t)(stream->options.lanes * stream->options.source) * sizeof *stream->sources);
+    }
     if (is_over(stream)) {
         return LH_OK;
     }
@@ -401,8 +425,9 @@ static uint64_t identity_of(const lh_split *split, const lh_token_stream_options
         options->crop_each_document,
     };
     uint64_t identity = lzma_crc64((const uint8_t *)facts, sizeof facts, 0);
-    uint64_t answers[] = {split->answers, options->every_target};
-    return split->answered ? lzma_crc64((const uint8_t *)answers, sizeof answers, identity) : identity;
+    uint64_t answers[] = {split->answers, options->every_target}, source = (uint64_t)options->source;
+    identity = split->answered ? lzma_crc64((const uint8_t *)answers, sizeof answers, identity) : identity;
+    return source > 0 ? lzma_crc64((const uint8_t *)&source, sizeof source, identity) : identity;
 }
 
 static lh_status check_options(const lh_split *split, const lh_token_stream_options *options, lh_error *error)
@@ -420,6 +445,14 @@ static lh_status check_options(const lh_split *split, const lh_token_stream_opti
         (options->layout != LH_STREAM_CROPS && (options->crop_minimum > 0 || options->crop_each_document))) {
         return lh_fail(error, LH_E_ARGUMENT, "only the crops layout has a shortest piece, which is not %lld",
                        (long long)options->crop_minimum);
+    }
+    bool pairs = documents && options->boundary == LH_BOUNDARY_PAD && options->start_token < 0 && split->answered;
+    if (options->source < 0 || (options->source > 0 && !pairs)) {
+        return lh_fail(
+            error, LH_E_CONFIG,
+            "the split %s has no pairs of a source and its target (longhand data prepare --pairs), or is "
+            "not read document by document",
+            split->name);
     }
     if (options->start_token >= 0 &&
         (options->layout == LH_STREAM_CROPS || (uint64_t)options->start_token >= split->vocab_size)) {
@@ -445,11 +478,13 @@ static lh_status check_documents(const lh_split *split, const lh_token_stream_op
         return LH_OK;
     }
     for (uint64_t i = 0; i < split->documents; i++) {
-        if (lh_split_document(split, i).tokens > 1) {
+        if (options->source > 0 ? lh_split_source(split, i) > 0 : lh_split_document(split, i).tokens > 1) {
             return LH_OK;
         }
     }
-    return lh_fail(error, LH_E_CONFIG, "no document of the split %s has more than one token", split->name);
+    return options->source > 0
+               ? lh_fail(error, LH_E_CONFIG, "no document of the split %s is a source and its target", split->name)
+               : lh_fail(error, LH_E_CONFIG, "no document of the split %s has more than one token", split->name);
 }
 
 static lh_status allocate(lh_token_stream *stream, lh_error *error)
@@ -467,6 +502,15 @@ static lh_status allocate(lh_token_stream *stream, lh_error *error)
     stream->valid = lh_heap_alloc(cells);
     stream->mask = lh_heap_alloc(cells);
     stream->flags = lh_heap_alloc(cells);
+    size_t sources = 0;
+    if (lh_size_multiply(lanes, (size_t)stream->options.source, &sources) || sources > SIZE_MAX / 8) {
+        return lh_fail(error, LH_E_ARGUMENT, "%zu lanes of sources of %lld tokens are too many", lanes,
+                       (long long)stream->options.source);
+    }
+    stream->sources = sources > 0 ? lh_heap_alloc(sources * sizeof(int32_t)) : NULL;
+    if (sources > 0 && !stream->sources) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for %zu tokens of sources", sources);
+    }
     stream->answers = stream->split->answered ? lh_heap_alloc(cells * sizeof(uint32_t)) : NULL;
     if (stream->split->answered && !stream->answers) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu lanes of %zu tokens", lanes, segment);
@@ -482,6 +526,7 @@ static lh_status allocate(lh_token_stream *stream, lh_error *error)
         .valid = stream->valid,
         .mask = stream->mask,
         .answers = stream->answers,
+        .sources = stream->sources,
         .flags = stream->flags,
         .documents = stream->documents,
         .positions = stream->positions,
@@ -531,6 +576,7 @@ void lh_token_stream_free(lh_token_stream *stream)
     lh_heap_free(stream->valid);
     lh_heap_free(stream->mask);
     lh_heap_free(stream->answers);
+    lh_heap_free(stream->sources);
     lh_heap_free(stream->flags);
     lh_heap_free(stream);
 }

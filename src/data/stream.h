@@ -15,7 +15,8 @@
  * n-1 targets, because nothing precedes its first token, unless a start token is given as that first input. Every
  * token of the split is either scored as a target or counted as skipped, once per epoch.
  *
- * Where the split says which tokens are answers (shard.h) only those are scored; the others are read as inputs. */
+ * Where the split says which tokens are answers (shard.h) only those are scored; the others are read as inputs.
+ * With options.source a document is a pair: its target is read, and its source handed on beside it. */
 #ifndef LH_DATA_STREAM_H
 #define LH_DATA_STREAM_H
 
@@ -53,6 +54,11 @@ typedef struct lh_token_stream_options {
      * document that is too short for either is taken whole. */
     int64_t crop_minimum;
     bool crop_each_document; /* crops: every document once in an epoch, else in proportion to its length */
+    /* For models with an encoder: documents, which begin a segment each, are pairs. What stands before the first
+     * answer is the source, but for its last token, the input that the first answer follows. At most so many tokens
+     * of a source, its first ones, are handed on; 0: documents are read from their beginning. Documents without an
+     * answer are left out. */
+    int64_t source;
 } lh_token_stream_options;
 
 /* One lane, lanes layout, endless, no start token, segments of 512. */
@@ -75,8 +81,11 @@ typedef struct lh_batch {
     const int32_t *documents; /* the document of the target */
     const int64_t *positions; /* the target's place in its document, from 0 */
     int64_t scored;           /* sum of the mask */
-    uint64_t index;           /* how many batches came before */
-    uint64_t epoch;           /* of lane 0's last target; from 0 */
+    const int32_t
+        *sources;        /* [lanes, options.source]: of lanes that begin a pair, -1 in front; else -1s. Or NULL */
+    int64_t sources_cut; /* how many of them are longer than that */
+    uint64_t index;      /* how many batches came before */
+    uint64_t epoch;      /* of lane 0's last target; from 0 */
 } lh_batch;
 
 /* All tokens read so far, the ends of their chains included: total = scored + skipped. When a stream of E epochs

@@ -66,6 +66,7 @@ static lh_status create_stream(lh_eval_run *run, lh_error *error)
     stream.every_target = o->every_target;
     stream.start_token = o->first == LH_FIRST_STARTED ? o->start_token : -1;
     /* Short segments are read several at a time. */
+    stream.source = run->model->shape.source;
     stream.segment = segment >= 256 ? segment : (256 + segment - 1) / segment * segment;
     stream.layout = LH_STREAM_LANES;
     if (o->protocol.kind != LH_PROTOCOL_STREAM) {
@@ -103,6 +104,13 @@ static lh_status check(const lh_eval_run *run, const lh_tokenizer *tokenizer, lh
     if (o->lanes < 1 || o->lanes > 1 << 20) {
         return lh_fail(error, LH_E_ARGUMENT, "an evaluation needs at least one lane, not %lld",
                        (long long)o->lanes);
+    }
+    if (run->model->shape.source > 0 &&
+        (o->protocol.kind != LH_PROTOCOL_BOOK || !run->corpus->split->answered || o->first == LH_FIRST_STARTED)) {
+        return lh_fail(error, LH_E_CONFIG,
+                       "a model with memory %s is evaluated on pairs of a source and its target (longhand data "
+                       "prepare --pairs), by the protocol book and without a start token",
+                       run->model->memory_kind->name);
     }
     if (o->protocol.kind == LH_PROTOCOL_STRIDED && run->model->memory_kind->prime &&
         o->protocol.stride > run->model->config.segment) {
@@ -188,8 +196,19 @@ static uint64_t distinct(const lh_eval_run *run)
     return run->tally->all.tokens;
 }
 
+/* Pairs whose source is longer than the encoder reads. */
+static uint64_t count_cut(const lh_eval_run *run)
+{
+    uint64_t most = (uint64_t)run->model->shape.source, cut = 0;
+    for (uint64_t i = 0; i < run->corpus->split->documents && most > 0; i++) {
+        cut += lh_split_source(run->corpus->split, i) > most + 1;
+    }
+    return cut;
+}
+
 static void finish(lh_evaluation *e, lh_eval_run *run)
 {
+    e->sources_cut = count_cut(run);
     e->tally = run->tally;
     run->tally = NULL;
     e->total = run->corpus->split->tokens;

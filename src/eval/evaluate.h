@@ -39,11 +39,12 @@ typedef struct lh_evaluation {
     uint64_t read;                   /* by the model, padding included */
     double seconds;                  /* of this run */
     int64_t state_bytes;             /* of one document */
+    uint64_t sources_cut;            /* pairs whose source is longer than the model's encoder reads */
     bool resumed;
 } lh_evaluation;
 
-/* What a corpus is evaluated by when nobody says: stream; book for the rows of a task, which have nothing to do
- * with each other. */
+/* What a corpus is evaluated by when nobody says: stream; book for the rows of a task and for pairs, which have
+ * nothing to do with each other. */
 lh_protocol_kind lh_eval_usual_protocol(const lh_eval_corpus *corpus);
 
 /* Decides what was left open: lanes if 0, what happens to first tokens ("charge", "skip" or "start"; NULL: the

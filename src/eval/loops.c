@@ -44,6 +44,9 @@ static lh_status score_batch(lh_eval_run *run, const lh_batch *batch, int32_t *t
 {
     int64_t cells = batch->lanes * batch->length;
     LH_TRY(reset_lanes(run, batch, error));
+    if (batch->sources) {
+        LH_TRY(lh_session_source(run->session, batch->sources, run->model->shape.source, error));
+    }
     for (int64_t i = 0; i < cells; i++) {
         targets[i] = batch->mask[i] ? batch->targets[i] : -1;
     }

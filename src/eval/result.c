@@ -94,6 +94,10 @@ static void print_totals(lh_string *out, const lh_evaluation *e, const lh_eval_h
         lh_string_print(out, "              %16llu scores, since windows overlap\n",
                         (unsigned long long)t->all.tokens);
     }
+    if (h->description->shape.source > 0) {
+        lh_string_print(out, "sources cut   %16llu longer than the %lld tokens that the encoder reads\n",
+                        (unsigned long long)e->sources_cut, (long long)h->description->shape.source);
+    }
     lh_string_print(out, "words         %16llu %s\n", (unsigned long long)f->words,
                     f->official_words ? "official count" : "between white space, subset");
     lh_string_print(out, "bytes         %16llu\n", (unsigned long long)h->corpus->totals.bytes);
@@ -196,6 +200,13 @@ static void print_positions(lh_string *out, const lh_tally *t)
 /* How far back what an answer repeats stands: the longest reach that a model has is where accuracy falls. */
 static void print_distances(lh_string *out, const lh_tally *t)
 {
+    uint64_t known = 0; /* the targets of pairs repeat no one token */
+    for (int i = 0; i < LH_DISTANCE_BINS; i++) {
+        known += t->distances[i].tokens;
+    }
+    if (known == 0) {
+        return;
+    }
     lh_string_print(out, "\n%-24s %12s %12s %12s\n", "tokens back", "answers", "accuracy", "nats/answer");
     for (int i = 0; i < LH_DISTANCE_BINS; i++) {
         const lh_loss_sum *s = &t->distances[i];
@@ -303,6 +314,9 @@ static void set_protocol(json_t *o, const lh_eval_heading *h)
 
 static void set_totals(json_t *o, const lh_evaluation *e, const lh_eval_heading *h)
 {
+    if (h->description->shape.source > 0) {
+        json_object_set_new(o, "sources_cut", json_integer((json_int_t)e->sources_cut));
+    }
     const lh_eval_corpus *c = h->corpus;
     json_object_set_new(o, "nats", real(e->tally->all.nats));
     json_object_set_new(o, "tokens", integer(e->total));

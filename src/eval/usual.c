@@ -6,8 +6,9 @@
 
 lh_protocol_kind lh_eval_usual_protocol(const lh_eval_corpus *corpus)
 {
-    bool task = corpus->dataset && *corpus->dataset->facts.task;
-    return task ? LH_PROTOCOL_BOOK : LH_PROTOCOL_STREAM;
+    const lh_dataset *data = corpus->dataset;
+    bool rows = data && (*data->facts.task || strcmp(data->facts.layout, LH_PAIRS_LAYOUT) == 0);
+    return rows ? LH_PROTOCOL_BOOK : LH_PROTOCOL_STREAM;
 }
 
 static lh_status choose_first(lh_eval_options *o, const char *how, const lh_tokenizer *tokenizer, lh_error *error)

@@ -61,6 +61,8 @@ static lh_status count_state(lh_model_description *d, const lh_model *model, lh_
     const lh_model_config *c = &model->config;
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
     row = model->memory_kind->sublayer ? 0 : row;
+    int64_t source = c->kv_heads * (c->key_width + c->value_width) * model->shape.source; /* 0: no encoder */
+    d->running_bytes += c->layers * source * (int64_t)lh_dtype_size(model->parameters.dtype);
     d->running_bytes += c->layers * c->segment * row * (int64_t)lh_dtype_size(model->parameters.dtype);
     return LH_OK;
 }
@@ -81,6 +83,8 @@ lh_status lh_model_describe(lh_model_description *description, const lh_model *m
     d.flops = 2.0 * (double)d.active + d.attention_flops;
     d.training_flops = lh_model_training_flops(model);
     d.reach = lh_model_reach(model);
+    d.source = model->shape.source;
+    d.encoder_layers = model->shape.encoder_layers;
     d.note = model->memory_kind->note ? model->memory_kind->note(&model->shape) : NULL;
     LH_TRY(count_state(&d, model, error));
     *description = d;

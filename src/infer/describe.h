@@ -29,6 +29,7 @@ typedef struct lh_model_description {
     double attention_flops;  /* of them in attention scores and values */
     double training_flops;   /* of one token's training, forward and backward */
     const char *note;        /* what the memory kind wants said beside figures and texts, or NULL; lives for ever */
+    int64_t source, encoder_layers; /* tokens of a source, layers that read it; 0: there is no encoder */
 } lh_model_description;
 
 /* Describes a model that exists. */

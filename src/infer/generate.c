@@ -148,6 +148,44 @@ static void note_from(lh_generator *g, size_t first)
     g->read += (int64_t)(g->queue.size - first);
 }
 
+static lh_status begin_from_nothing(lh_generator *g, lh_error *error);
+
+lh_status lh_generator_source(lh_generator *generator, const void *bytes, size_t size, int64_t *cut,
+                              lh_error *error)
+{
+    lh_generator *g = generator;
+    lh_ids ids = {0};
+    int64_t most = lh_session_source_tokens(g->session), left = 0;
+    lh_encoder_reset(g->encoder);
+    g->in_prompt = false;
+    lh_ids_clear(&g->queue);
+    lh_status status = lh_session_reset(g->session, -1, error);
+    if (status == LH_OK) {
+        status = lh_encoder_feed(g->encoder, bytes, size, &ids, error);
+    }
+    if (status == LH_OK) {
+        status = lh_encoder_finish(g->encoder, &ids, error);
+    }
+    if (status == LH_OK && most > 0 && ids.size > (size_t)most) {
+        left = (int64_t)ids.size - most;
+        ids.size = (size_t)most;
+    }
+    if (status == LH_OK) {
+        status = lh_session_source(g->session, ids.data, (int64_t)ids.size, error);
+    }
+    g->read += status == LH_OK ? (int64_t)ids.size : 0;
+    lh_ids_free(&ids);
+    LH_TRY(status);
+    if (cut) {
+        *cut = left;
+    }
+    /* What an earlier text has left behind does not belong to this one. */
+    LH_TRY(lh_decoder_finish(g->decoder, &g->held, error));
+    lh_string_clear(&g->held);
+    g->last = LH_NO_TOKEN;
+    return begin_from_nothing(g, error);
+}
+
 /* How much of a text is encoded before the session reads: keeps the queue small. */
 #define PROMPT_PIECE ((size_t)16 << 10)
 
@@ -266,6 +304,9 @@ static lh_status find_logits(lh_generator *g, lh_error *error)
     if (!lh_session_logits(g->session) && lh_session_position(g->session) > 0) {
         return lh_fail(error, LH_E_ARGUMENT,
                        "the session scored tokens last and does not know what comes next: let it read something");
+    }
+    if (!lh_session_logits(g->session) && lh_session_source_tokens(g->session) > 0) {
+        return lh_fail(error, LH_E_ARGUMENT, "a model with an encoder writes beside a source: give it one first");
     }
     if (!lh_session_logits(g->session)) {
         LH_TRY(begin_from_nothing(g, error));

@@ -26,11 +26,18 @@ void lh_generator_free(lh_generator *generator); /* NULL is fine */
 /* Reads the next bytes of the prompt. Any way of cutting it gives the same. */
 lh_status lh_generator_read(lh_generator *generator, const void *bytes, size_t size, lh_error *error);
 
+/* For a model with an encoder: begins anew beside this text, of which the encoder reads the beginning. The target
+ * begins behind the end-of-text token, as in pairs. *cut (may be NULL): how many tokens were too much for the
+ * encoder. LH_E_UNSUPPORTED for other models. */
+lh_status lh_generator_source(lh_generator *generator, const void *bytes, size_t size, int64_t *cut,
+                              lh_error *error);
+
 /* Writes the next token: appends its text, without what may still become a stop text or the beginning of a
  * character. *ended is set when a stop text or the end-of-text token came up; the rest is then in `text`. The token
  * itself is read by the session when the next one is wanted. A session that has read nothing begins with the
  * tokenizer's end-of-text token, or, if there is none, with a line feed (or token 0). One that scored tokens last
- * (lh_session_score) does not know what comes next: LH_E_ARGUMENT unless something is read first. */
+ * (lh_session_score) does not know what comes next: LH_E_ARGUMENT unless something is read first, as is a model
+ * with an encoder before it has a source. */
 lh_status lh_generator_next(lh_generator *generator, lh_string *text, bool *ended, lh_error *error);
 
 /* Appends what was held back: call when no more tokens are wanted. */

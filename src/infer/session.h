@@ -67,6 +67,13 @@ lh_status lh_session_score_blocks(lh_session *session, const int32_t *tokens, co
 lh_status lh_session_prime(lh_session *session, const int32_t *tokens, int64_t count, const int64_t *position,
                            lh_error *error);
 
+/* For models with an encoder; others: LH_E_UNSUPPORTED. Puts tokens [lanes, count] (a lane with fewer has -1 in
+ * front) behind the sources that the lanes have, up to lh_session_source_tokens. A reset empties a lane's source.
+ * Only where a segment begins. The encoder runs when the next tokens are read. */
+lh_status lh_session_source(lh_session *session, const int32_t *tokens, int64_t count, lh_error *error);
+/* The most tokens of a source; 0: the model has no encoder. */
+int64_t lh_session_source_tokens(const lh_session *session);
+
 /* An independent copy. */
 lh_status lh_session_fork(lh_session **copy, const lh_session *session, lh_error *error);
 /* Remembers this point; rewind returns to it (as often as wanted). */

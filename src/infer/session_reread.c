@@ -132,13 +132,9 @@ lh_status lh_session_score_blocks(lh_session *session, const int32_t *tokens, co
     return LH_OK;
 }
 
-lh_status lh_session_prime(lh_session *session, const int32_t *tokens, int64_t count, const int64_t *position,
-                           lh_error *error)
+/* Are tokens [lanes, count] ids of the model, with -1s only in front? */
+static lh_status check_prefix(const lh_session *session, const int32_t *tokens, int64_t count, lh_error *error)
 {
-    const lh_memory_kind *kind = session->model->memory_kind;
-    if (!kind->prime) {
-        return lh_fail(error, LH_E_UNSUPPORTED, "a model with memory %s must read what stands before", kind->name);
-    }
     for (int64_t lane = 0; lane < session->stream->batch; lane++) {
         bool begun = false;
         for (int64_t i = 0; i < count; i++) {
@@ -150,9 +146,41 @@ lh_status lh_session_prime(lh_session *session, const int32_t *tokens, int64_t c
             }
         }
     }
+    return LH_OK;
+}
+
+lh_status lh_session_prime(lh_session *session, const int32_t *tokens, int64_t count, const int64_t *position,
+                           lh_error *error)
+{
+    const lh_memory_kind *kind = session->model->memory_kind;
+    if (!kind->prime) {
+        return lh_fail(error, LH_E_UNSUPPORTED, "a model with memory %s must read what stands before", kind->name);
+    }
+    LH_TRY(check_prefix(session, tokens, count, error));
     LH_TRY(lh_session_reset(session, -1, error));
     kind->prime(session->stream->memory, session->context, tokens, count, position);
     LH_TRY(commit(session, error));
     session->fresh = true;
     return LH_OK;
+}
+
+int64_t lh_session_source_tokens(const lh_session *session)
+{
+    return session->model->shape.source;
+}
+
+lh_status lh_session_source(lh_session *session, const int32_t *tokens, int64_t count, lh_error *error)
+{
+    const lh_memory_kind *kind = session->model->memory_kind;
+    if (!kind->take_source) {
+        return lh_fail(error, LH_E_UNSUPPORTED, "a model with memory %s has no encoder to read a source with",
+                       kind->name);
+    }
+    if (session->stream->fill != 0) {
+        return lh_fail(error, LH_E_ARGUMENT, "a source can be given only where a segment begins");
+    }
+    LH_TRY(check_prefix(session, tokens, count, error));
+    kind->take_source(session->stream->memory, session->context, tokens, count);
+    session->known = false;
+    return commit(session, error);
 }

@@ -14,5 +14,6 @@ extern const lh_memory_kind lh_memory_memorizing;
 extern const lh_memory_kind lh_memory_transformer_vq;
 extern const lh_memory_kind lh_memory_routing;
 extern const lh_memory_kind lh_memory_routing_image;
+extern const lh_memory_kind lh_memory_routing_pairs;
 
 #endif

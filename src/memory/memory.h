@@ -21,6 +21,9 @@ typedef struct lh_memory_shape {
     bool relative;     /* Transformer-XL positions */
     bool same_length;  /* each query sees the same number of keys: the i-th may not see the i oldest */
     int64_t clamp;     /* distances beyond this count as this; 0: no clamp */
+    /* Encoder-decoder models: layers of the encoder, which stand behind the decoder's (layer number `layers` is the
+     * encoder's first), and the most tokens that it reads. 0: there is no encoder. What `encoder` said. */
+    int64_t encoder_layers, source;
 } lh_memory_shape;
 
 typedef struct lh_memory lh_memory;
@@ -45,6 +48,14 @@ typedef struct lh_entry_io {
                         int64_t count);
 } lh_entry_io;
 
+/* What an encoder reads: the sources of all lanes, from column 0 on. On the host, in the context's arena. */
+typedef struct lh_source {
+    int64_t tokens;       /* columns: as many as the longest source has, at least 1 */
+    const int32_t *ids;   /* [batch, tokens]; -1 behind the end of a lane's source */
+    const uint8_t *valid; /* [batch, tokens]: 1 for tokens, 0 behind the end */
+    const int32_t *count; /* [batch] */
+} lh_source;
+
 typedef struct lh_retrieved lh_retrieved;
 
 /* The traffic between one layer and its memory in one forward pass. */
@@ -62,8 +73,9 @@ typedef struct lh_layer_io {
     int64_t tokens;         /* tokens of this call */
     bool whole_segment;     /* fill is 0 and tokens is the segment's length: training, and most of evaluation */
     bool segment_ends;      /* fill + tokens is the segment's length: state may be set */
-    lh_tensor *key_value_weight; /* [kv_heads (key_width + value_width), width] */
-    lh_tensor *key_value_bias;   /* or NULL */
+    const lh_source *source_tokens; /* of the encoder's layers: what is read; else NULL */
+    lh_tensor *key_value_weight;    /* [kv_heads (key_width + value_width), width] */
+    lh_tensor *key_value_bias;      /* or NULL */
     /* Relative positions of the layer, or NULL: R[h][distance] for distances 0 .. , u, w. */
     lh_tensor *relative, *content_bias, *position_bias;
     /* Additive bias by distance 0 .. (T5, ALiBi), or NULL. */
@@ -191,6 +203,19 @@ typedef struct lh_memory_kind {
     /* The last `count` tokens that were taken in (at most a segment) will be read again. NULL with carried state:
      * that is impossible. Only where a segment begins, and not in training. */
     void (*unread)(lh_memory *memory, lh_context *context, int64_t count);
+    /* Encoder-decoder models; all of these or, but for attend_source, none. The model runs its layers over the
+     * source without a causal mask, once where a segment begins (in inference: once for a source), and each of its
+     * other layers looks at the result between attention and feed-forward (docs/adding-a-memory.md). */
+    /* How many layers the encoder has, and the most tokens of a source. */
+    void (*encoder)(const lh_memory_shape *shape, int64_t *layers, int64_t *source);
+    /* Puts tokens [batch, count] (host; -1 in front: none) behind what the lanes' sources have; what is too much is
+     * left out. A reset empties a lane's. Only where a segment begins. */
+    void (*take_source)(lh_memory *memory, lh_context *context, const int32_t *tokens, int64_t count);
+    /* The sources of the running segment. False after an error. */
+    bool (*source)(lh_memory *memory, lh_context *context, lh_source *source);
+    /* Attention of an encoder's layer: as attend, without a causal mask; memory->valid says what is no padding.
+     * NULL: every token sees all of its lane's source. */
+    lh_tensor *(*attend_source)(lh_memory *memory, lh_layer_io *io);
 } lh_memory_kind;
 
 /* NULL-terminated; in memory/registry.c. */

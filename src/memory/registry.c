@@ -13,6 +13,7 @@ const lh_memory_kind *const lh_memory_kinds[] = {
     &lh_memory_transformer_vq,
     &lh_memory_routing,
     &lh_memory_routing_image,
+    &lh_memory_routing_pairs,
     NULL,
 };
 /* clang-format on */

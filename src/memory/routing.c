@@ -2,11 +2,12 @@
 #include "memory/routing.h"
 
 #include "memory/kinds.h"
+#include "memory/source.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define ROUTING "memory.kind=routing,routing-image"
+#define ROUTING "memory.kind=routing,routing-image,routing-pairs"
 
 static const lh_recipe_key keys[] = {
     {"memory", "routing", LH_RECIPE_CHOICE, "causal", 0, 0, "causal|prefix|full", ROUTING,
@@ -53,16 +54,34 @@ static const lh_recipe_key keys[] = {
 
 static const char *const adjustable[] = {"memory.routing", "memory.cluster_size", NULL};
 
+/* A layer's number in its own stack: decoder or encoder. */
+static int depth(const lh_memory_shape *shape, int layer)
+{
+    return layer < shape->layers ? layer : layer - (int)shape->layers;
+}
+
 int64_t lh_routing_heads(const lh_memory_shape *shape, int layer)
 {
     const lh_routing *r = shape->options;
-    return layer < r->skip_first ? 0 : r->heads;
+    return depth(shape, layer) < r->skip_first ? 0 : r->heads;
 }
 
 int64_t lh_routing_strided(const lh_memory_shape *shape, int layer)
 {
     const lh_routing *r = shape->options;
-    return layer < r->skip_first ? 0 : r->strided;
+    return depth(shape, layer) < r->skip_first ? 0 : r->strided;
+}
+
+bool lh_routing_shares_keys(const lh_memory_shape *shape, int layer)
+{
+    const lh_routing *r = shape->options;
+    return r->share_keys && layer < shape->layers;
+}
+
+const char *lh_routing_layer_name(const lh_memory_shape *shape, int layer, char name[LH_ROUTING_STACK])
+{
+    (void)snprintf(name, LH_ROUTING_STACK, layer < shape->layers ? "layers.%d" : "encoder.%d", depth(shape, layer));
+    return name;
 }
 
 /* ---- configuration ----------------------------------------------------------------------------- */
@@ -157,6 +176,8 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     r->decay = lh_recipe_real(recipe, "memory.centroid_decay");
     if (strcmp(lh_recipe_string(recipe, "memory.kind"), "routing-image") == 0) {
         LH_TRY(lh_routing_image_configure(shape, r, error));
+    } else if (strcmp(lh_recipe_string(recipe, "memory.kind"), "routing-pairs") == 0) {
+        LH_TRY(lh_routing_pairs_configure(shape, r, error));
     }
     return check_model(shape, r, error);
 }
@@ -168,15 +189,16 @@ typedef struct listing {
     lh_memory_parameters *out;
     lh_error *error;
     lh_status status;
+    const lh_memory_shape *shape;
     int layer;
 } listing;
 
 static void add(listing *l, int which, int ndim, const int64_t *shape, lh_init_kind init, double scale, bool decay,
                 lh_parameter_group group, const char *what)
 {
-    char name[96];
+    char name[96], stack[LH_ROUTING_STACK];
     if (l->status == LH_OK) {
-        (void)snprintf(name, sizeof name, "layers.%d.memory.%s", l->layer, what);
+        (void)snprintf(name, sizeof name, "%s.memory.%s", lh_routing_layer_name(l->shape, l->layer, stack), what);
         l->status = lh_parameters_add(l->list, &l->out->tensors[which], name, ndim, shape, init, scale, decay,
                                       group, l->error);
     }
@@ -198,7 +220,7 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
     if (layer < 0) {
         return lh_routing_image_parameters(shape, list, out, error);
     }
-    listing l = {.list = list, .out = out, .error = error, .layer = layer};
+    listing l = {.list = list, .out = out, .error = error, .shape = shape, .layer = layer};
     int64_t routing = lh_routing_heads(shape, layer),
             local = shape->heads - routing - lh_routing_strided(shape, layer);
     if (r->relative && local > 0) {
@@ -206,7 +228,7 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
     }
     if (routing > 0) {
         int64_t centroids[3] = {routing, r->clusters, shape->key_width};
-        if (r->cluster_relative) {
+        if (r->cluster_relative && layer < shape->layers) {
             add_tables(&l, shape, LH_ROUTING_CLUSTER_KEYS, "cluster_keys.table", "cluster_values.table");
         }
         add(&l, LH_ROUTING_CENTROIDS, 3, centroids, LH_INIT_NORMED_ROWS, 1.0, false, LH_GROUP_STATISTICS,
@@ -227,8 +249,7 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
 /* Queries are the keys of routing heads. */
 static int64_t idle_keys(const lh_memory_shape *shape, int layer)
 {
-    const lh_routing *r = shape->options;
-    return r->share_keys ? lh_routing_heads(shape, layer) : 0;
+    return lh_routing_shares_keys(shape, layer) ? lh_routing_heads(shape, layer) : 0;
 }
 
 static int64_t history(const lh_memory_shape *shape)
@@ -252,6 +273,12 @@ static double keys_seen(const lh_memory_shape *shape, int layer)
            heads;
 }
 
+/* And, in the layer's cross attention, the source. */
+static double keys_seen_beside_source(const lh_memory_shape *shape, int layer)
+{
+    return keys_seen(shape, layer) + (double)shape->source;
+}
+
 static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
 {
     const lh_memory_shape *shape = memory->shape;
@@ -260,14 +287,19 @@ static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
     int64_t sum[3] = {heads, r->clusters, shape->key_width};
     int64_t scores[3] = {memory->batch, shape->segment, heads * r->clusters};
     if (!memory->inference) {
-        for (int kind = 0; kind < (r->share_keys ? 1 : 2); kind++) {
+        char stack[LH_ROUTING_STACK];
+        lh_routing_layer_name(shape, layer, stack);
+        for (int kind = 0; kind < (lh_routing_shares_keys(shape, layer) ? 1 : 2); kind++) {
             const char *of = kind ? "key_" : "";
-            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error,
-                                 "layers.%d.cluster_%ssums", layer, of));
-            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, sum, error,
-                                 "layers.%d.cluster_%stotals", layer, of));
+            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "%s.cluster_%ssums",
+                                 stack, of));
+            LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 2, sum, error, "%s.cluster_%stotals",
+                                 stack, of));
         }
         return LH_OK;
+    }
+    if (layer >= shape->layers) {
+        return LH_OK; /* a source comes whole */
     }
     if (r->mode == LH_ROUTING_CAUSAL) {
         return lh_memory_add(memory, LH_STATE_RUNNING, LH_I32, 3, near, error, "layers.%d.nearest", layer);
@@ -280,13 +312,19 @@ static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
 
 static lh_status create(lh_memory *memory, lh_error *error)
 {
-    for (int layer = 0; layer < memory->shape->layers; layer++) {
+    for (int layer = 0; layer < memory->shape->layers + memory->shape->encoder_layers; layer++) {
         lh_memory_layer(memory, layer);
         if (lh_routing_heads(memory->shape, layer) > 0) {
             LH_TRY(create_layer(memory, layer, error));
         }
     }
     return LH_OK;
+}
+
+static lh_status create_beside_source(lh_memory *memory, lh_error *error)
+{
+    LH_TRY(lh_source_create(memory, memory->shape->source, error));
+    return create(memory, error);
 }
 
 /* ---- a layer ----------------------------------------------------------------------------------- */
@@ -327,7 +365,8 @@ static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
         parts[count++] = lh_routing_attend_strided(memory, io, routing, strided);
     }
     if (local > 0) {
-        parts[count++] = lh_routing_attend_local(memory, io, routing + strided, local);
+        parts[count++] = io->source_tokens ? lh_routing_attend_both_sides(memory, io, routing, local)
+                                           : lh_routing_attend_local(memory, io, routing + strided, local);
     }
     for (int i = 0; i < count; i++) { /* [batch, tokens, heads, width], as results are stored */
         parts[i] = lh_transpose(context, parts[i], 1, 2);
@@ -408,4 +447,31 @@ const lh_memory_kind lh_memory_routing_image = {
     .figures = lh_routing_figures,
     .note = note,
     .cannot_write = cannot_write,
+};
+
+/* The same layers beside an encoder, whose layers are theirs in both directions. */
+const lh_memory_kind lh_memory_routing_pairs = {
+    .name = "routing-pairs",
+    .summary = "encoder and decoder of such layers: a source is read in both directions, and its target written",
+    .keys = lh_routing_pairs_keys,
+    .adjustable = adjustable,
+    .forgets = true,
+    .configure = configure,
+    .parameters = parameters,
+    .idle_keys = idle_keys,
+    .history = history,
+    .keys_seen = keys_seen_beside_source,
+    .entry_flops = lh_routing_encoder_flops,
+    .create = create_beside_source,
+    .project = project,
+    .read = read,
+    .attend = attend,
+    .learn = lh_routing_learn,
+    .figures = lh_routing_figures,
+    .note = note,
+    .cannot_write = cannot_write,
+    .encoder = lh_routing_encoder,
+    .take_source = lh_source_take,
+    .source = lh_source_look,
+    .attend_source = attend,
 };

@@ -40,6 +40,7 @@ typedef struct lh_routing {
     double commitment, decay, scale;
     lh_centroid_start start;
     lh_routing_image image;
+    int64_t encoder_layers, source, source_size; /* of an encoder: layers, tokens, members of a cluster at most */
 } lh_routing;
 
 /* Parameters of a layer, and of no layer. */
@@ -68,9 +69,14 @@ enum {
 enum { LH_ROUTING_NEAR };   /* causal: the keys' clusters, i32 [batch, segment, heads] */
 enum { LH_ROUTING_SCORES }; /* prefix: [batch, segment, heads clusters] */
 
-/* How many heads of a layer route, or are strided. */
+/* How many heads of a layer route, or are strided. Layers from shape->layers on are an encoder's. */
 int64_t lh_routing_heads(const lh_memory_shape *shape, int layer);
 int64_t lh_routing_strided(const lh_memory_shape *shape, int layer);
+/* Are a layer's queries its keys in clusters? Never in an encoder. */
+bool lh_routing_shares_keys(const lh_memory_shape *shape, int layer);
+/* "layers.3" or "encoder.1" */
+#define LH_ROUTING_STACK 32
+const char *lh_routing_layer_name(const lh_memory_shape *shape, int layer, char name[LH_ROUTING_STACK]);
 
 /* One kind of heads each, [batch, heads, tokens, value_width]. */
 lh_tensor *lh_routing_attend_local(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
@@ -133,6 +139,14 @@ lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io);
 /* Row, column and channel of a place in the window. */
 void lh_routing_image_place(const lh_routing_image *image, int64_t place, int64_t *row, int64_t *column,
                             int64_t *channel);
+
+/* An encoder's layers and the source that they read: routing_pairs.c. */
+extern const lh_recipe_key lh_routing_pairs_keys[];
+lh_status lh_routing_pairs_configure(const lh_memory_shape *shape, lh_routing *r, lh_error *error);
+void lh_routing_encoder(const lh_memory_shape *shape, int64_t *layers, int64_t *source);
+/* Local heads of an encoder's layer: each token sees its own block and look_back tokens on either side of it. */
+lh_tensor *lh_routing_attend_both_sides(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
+double lh_routing_encoder_flops(const lh_memory_shape *shape);
 
 extern const lh_recipe_preset lh_routing_presets[];
 

@@ -426,7 +426,7 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
             "choosing clusters: set memory.routing to %s",
             r->share_keys ? "causal or prefix" : "causal");
     }
-    int64_t tokens = x->shape[2], size = smaller(r->size, tokens);
+    int64_t tokens = x->shape[2], size = smaller(io->source_tokens ? r->source_size : r->size, tokens);
     double share;
     lh_scope scope = lh_scope_begin(context);
     lh_tensor *scores = lh_routing_scores(memory, io, x, 0, keys);
@@ -482,7 +482,7 @@ static lh_tensor *attend_full(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
 lh_tensor *lh_routing_attend_routing(lh_memory *memory, lh_layer_io *io, int64_t heads)
 {
     lh_context *context = io->context;
-    if (!options_of(memory)->share_keys) {
+    if (!lh_routing_shares_keys(memory->shape, io->layer)) {
         return lh_routing_attend_keys(memory, io, heads);
     }
     /* pieces of a window: project has normed what is kept as keys */

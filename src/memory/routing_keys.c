@@ -17,7 +17,10 @@ static lh_tensor *attend_sorted(lh_memory *memory, lh_layer_io *io, lh_tensor *c
     lh_grouping query_rows, key_rows;
     lh_tensor *low, *high;
     int64_t tokens = xyv[0]->shape[2], length = xyv[1]->shape[2];
-    if (!lh_group_seen(context, queries, keys, length - tokens, options_of(memory)->size, &low, &high) ||
+    /* an encoder's queries stand behind all keys, so to speak: they see all of their cluster */
+    bool all = io->source_tokens != NULL;
+    if (!lh_group_seen(context, queries, keys, all ? length : length - tokens,
+                       all ? length : options_of(memory)->size, &low, &high) ||
         !lh_group(context, queries->order, tokens, NULL, false, &query_rows) ||
         !lh_group(context, keys->order, length, NULL, false, &key_rows)) {
         return NULL;
@@ -114,6 +117,6 @@ lh_tensor *lh_routing_attend_keys(lh_memory *memory, lh_layer_io *io, int64_t he
         return NULL;
     }
     lh_tensor *xyv[3] = {x, y, v};
-    return options_of(memory)->mode == LH_ROUTING_FULL ? attend_full(memory, io, xyv)
-                                                       : attend_causal(memory, io, xyv);
+    return options_of(memory)->mode == LH_ROUTING_FULL || io->source_tokens ? attend_full(memory, io, xyv)
+                                                                            : attend_causal(memory, io, xyv);
 }

@@ -67,7 +67,7 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
                                      (int64_t[]){x->shape[0], 1, x->shape[2], 1});
         off = lh_multiply(context, off, mask);
     }
-    double factor = r->share_keys ? 2.0 * r->commitment : r->commitment;
+    double factor = lh_routing_shares_keys(memory->shape, io->layer) ? 2.0 * r->commitment : r->commitment;
     lh_tensor *loss = lh_scale(context, lh_mean(context, lh_unary(context, LH_SQUARE, off)),
                                share > 0 ? factor * (double)memory->shape->layers / share : 0.0);
     io->auxiliary = io->auxiliary ? lh_add(context, io->auxiliary, loss) : loss;
@@ -85,7 +85,7 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(heads * clusters + size)),
            filled = 0;
     double square = 0, smallest = 1;
-    char name[64];
+    char name[80], stack[LH_ROUTING_STACK];
     if (!values) {
         return;
     }
@@ -106,19 +106,23 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     for (int64_t i = 0; i < size; i++) {
         square += values[heads * clusters + i] * values[heads * clusters + i] / (double)size;
     }
-    (void)snprintf(name, sizeof name, "layer%d/clusters_filled", layer);
+    bool encodes = layer >= memory->shape->layers;
+    (void)snprintf(stack, sizeof stack, encodes ? "encoder%d" : "layer%d",
+                   encodes ? layer - (int)memory->shape->layers : layer);
+    (void)snprintf(name, sizeof name, "%s/clusters_filled", stack);
     tell(user, name, filled);
-    (void)snprintf(name, sizeof name, "layer%d/clusters_smallest", layer);
+    (void)snprintf(name, sizeof name, "%s/clusters_smallest", stack);
     tell(user, name, smallest);
-    (void)snprintf(name, sizeof name, "layer%d/clusters_tight", layer);
+    (void)snprintf(name, sizeof name, "%s/clusters_tight", stack);
     tell(user, name, square);
 }
 
 void lh_routing_figures(const lh_memory *memory, lh_context *context,
                         void (*tell)(void *user, const char *name, double value), void *user)
 {
-    for (int layer = 0; layer < memory->shape->layers && !lh_op_stopped(context); layer++) {
-        if (lh_routing_heads(memory->shape, layer) > 0) {
+    const lh_memory_shape *shape = memory->shape;
+    for (int layer = 0; layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context); layer++) {
+        if (lh_routing_heads(shape, layer) > 0) {
             tell_layer(memory, context, layer, tell, user);
         }
     }
@@ -162,10 +166,10 @@ static void learn_from(lh_memory *const *memories, int count, lh_context *contex
 void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context)
 {
     const lh_memory_shape *shape = memories[0]->shape;
-    for (int layer = 0; layer < shape->layers && !lh_op_stopped(context); layer++) {
+    for (int layer = 0; layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context); layer++) {
         if (lh_routing_heads(shape, layer) > 0) {
             learn_from(memories, count, context, layer, false);
-            if (!options_of(memories[0])->share_keys) {
+            if (!lh_routing_shares_keys(shape, layer)) {
                 learn_from(memories, count, context, layer, true);
             }
         }

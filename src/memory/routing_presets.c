@@ -11,6 +11,7 @@
 #define TEXT "input_projection = linear\nembedding_scaled = false\n"
 #define GEGLU "activation = geglu\nhidden_bias = false\n"
 #define MEMORY "[memory]\nkind = routing\n"
+#define PAIRS_MEMORY "[memory]\nkind = routing-pairs\n"
 #define IMAGE_MEMORY "[memory]\nkind = routing-image\n"
 #define LOCAL "routing_heads = 0\n"
 #define PG19 "vocab = 98302\nwidth = 1032\nheads = 8\nhidden = 4096\nsegment = 8192\ndropout = 0.1\n"
@@ -75,6 +76,24 @@ const lh_recipe_preset lh_routing_presets[] = {
      "routing_heads = 2\nclusters = 7\ncluster_size = 112\nblock = 56\nlook_back = 56\nimage_height = 28\n"
      "image_width = 28\nimage_channels = 1\n" NO_TABLES,
      "Routing Transformer, 12 layers, MNIST images"},
+    {"routing-arxiv-24k",
+     "[model]\nlayers = 8\nwidth = 1024\nheads = 8\nhidden = 4096\nsegment = 512\ndropout = 0.1\n" GEGLU LAYERS TEXT
+         PAIRS_MEMORY
+     "encoder_layers = 4\nsource = 24064\nrouting_heads = 2\nclusters = 47\ncluster_size = 512\ndistance = 257\n",
+     "Routing Transformer, encoder of 4 and decoder of 8 layers, arXiv articles of 24064 tokens and their "
+     "abstracts"},
+    {"routing-pubmed-10k",
+     "[model]\nlayers = 10\nwidth = 256\nheads = 8\nhidden = 3072\nsegment = 512\ndropout = 0.1\n" GEGLU LAYERS TEXT
+         PAIRS_MEMORY
+     "encoder_layers = 4\nsource = 10240\nrouting_heads = 4\nskip_first = 2\nclusters = 40\ncluster_size = 256\n"
+     "block = 128\nlook_back = 128\ndistance = 257\n",
+     "Routing Transformer, encoder of 4 and decoder of 10 layers, PubMed articles of 10240 tokens and their "
+     "abstracts"},
+    {"routing-pairs-tiny",
+     "[model]\nlayers = 2\nwidth = 256\nheads = 4\nhidden = 1024\nsegment = 128\n" LAYERS TEXT PAIRS_MEMORY
+     "encoder_layers = 2\nsource = 1024\nrouting_heads = 2\nskip_first = 1\nclusters = 8\nblock = 64\n"
+     "look_back = 64\ndistance = 127\n",
+     "Routing Transformer, encoder and decoder of 2 layers, width 256: sources of 1024 tokens on two cores"},
     {"routing-small",
      "[model]\nlayers = 6\nwidth = 512\nheads = 8\nhidden = 2048\nsegment = 2048\n" LAYERS TEXT MEMORY
      "routing_heads = 4\nskip_first = 3\nclusters = 16\ncluster_size = 128\nblock = 128\nlook_back = 128\n"

@@ -1,23 +1,12 @@
 /* The forward pass of the decoder stack. Read lh_model_forward first, then layer_forward: that is the whole model.
  */
 #include "kernels/table.h"
-#include "model/model.h"
+#include "model/internal.h"
 
 #include <math.h>
 
-/* What a layer's checkpointed span needs beside its input. Lives in the context's arena. */
-typedef struct layer_span {
-    const lh_model *model;
-    lh_stream *stream;
-    int layer;
-    int64_t count;
-    lh_tensor *sinusoids; /* after their dropout, shared by all layers */
-    lh_tensor *positions; /* i32 [count], rotary */
-    lh_memory_seen *seen; /* what the segment found, if layers run again */
-} layer_span;
-
-static lh_tensor *norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
-                       lh_tensor *bias)
+lh_tensor *lh_model_norm(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *gain,
+                         lh_tensor *bias)
 {
     if (!c->rms) {
         return lh_layer_norm(context, x, gain, bias, c->norm_eps);
@@ -34,7 +23,7 @@ static lh_tensor *residual_norm(lh_context *context, const lh_model_config *c, l
     return c->rms && bias ? lh_add(context, y, bias) : y;
 }
 
-static void write_window(lh_context *context, lh_tensor *store, int64_t at, const lh_tensor *value)
+void lh_model_keep_rows(lh_context *context, lh_tensor *store, int64_t at, const lh_tensor *value)
 {
     if (lh_op_stopped(context) || !value) {
         return;
@@ -53,7 +42,7 @@ static void write_window(lh_context *context, lh_tensor *store, int64_t at, cons
 }
 
 /* R = P Wr as [heads, distances, key_width]. */
-static lh_tensor *relative_table(lh_context *context, const layer_span *span, const lh_layer_parameters *p)
+static lh_tensor *relative_table(lh_context *context, const lh_layer_span *span, const lh_layer_parameters *p)
 {
     const lh_model *model = span->model;
     const lh_model_config *c = &model->config;
@@ -62,8 +51,9 @@ static lh_tensor *relative_table(lh_context *context, const layer_span *span, co
     if (stream->inference && !context->recording) {
         if (!stream->relative_valid[span->layer]) {
             flat = lh_linear(context, model->sinusoids, p->relative, NULL);
-            write_window(context, stream->relative[span->layer], 0,
-                         lh_reshape(context, flat, 2, (int64_t[]){model->distances, c->heads * c->key_width}));
+            lh_model_keep_rows(
+                context, stream->relative[span->layer], 0,
+                lh_reshape(context, flat, 2, (int64_t[]){model->distances, c->heads * c->key_width}));
             stream->relative_valid[span->layer] = !lh_op_stopped(context);
         }
         flat = stream->relative[span->layer];
@@ -75,19 +65,19 @@ static lh_tensor *relative_table(lh_context *context, const layer_span *span, co
 }
 
 /* Appends this call's keys, values and inputs to the segment's and returns the whole of them. */
-static void extend_segment(lh_context *context, const layer_span *span, lh_layer_io *io, lh_tensor *k, lh_tensor *v)
+static void extend_segment(lh_context *context, const lh_layer_span *span, lh_layer_io *io, lh_tensor *k,
+                           lh_tensor *v)
 {
     lh_stream *stream = span->stream;
     int layer = span->layer;
     int64_t total = stream->fill + span->count;
-    write_window(context, stream->keys[layer], stream->fill, k);
-    write_window(context, stream->values[layer], stream->fill, v);
+    lh_model_keep_rows(context, stream->keys[layer], stream->fill, k);
+    lh_model_keep_rows(context, stream->values[layer], stream->fill, v);
     io->k = lh_transpose(context, lh_slice(context, stream->keys[layer], 1, 0, total), 1, 2);
     io->v = lh_transpose(context, lh_slice(context, stream->values[layer], 1, 0, total), 1, 2);
 }
 
-/* How each head's queries and keys are normed: to length 1 (z / sqrt(sum z^2 + 1e-6)) or to root mean square 1. */
-static void set_head_norm(const lh_model *model, lh_layer_io *io)
+void lh_model_set_head_norm(const lh_model *model, lh_layer_io *io)
 {
     const lh_model_config *c = &model->config;
     io->head_norm = c->qk_norm != LH_QK_NONE;
@@ -107,14 +97,14 @@ static lh_tensor *last_rows(lh_context *context, lh_tensor *x, int64_t count)
     return !x || x->shape[0] == count ? x : lh_slice(context, x, 0, x->shape[0] - count, count);
 }
 
-static void project_segment(lh_context *context, const layer_span *span, const lh_layer_parameters *p,
+static void project_segment(lh_context *context, const lh_layer_span *span, const lh_layer_parameters *p,
                             lh_layer_io *io)
 {
     const lh_model_config *c = &span->model->config;
     int64_t batch = io->z->shape[0], count = span->count;
     lh_tensor *z = lh_dropout(context, io->z, c->attention_input_dropout, 1);
     io->input = z;
-    set_head_norm(span->model, io);
+    lh_model_set_head_norm(span->model, io);
     lh_tensor *q = lh_linear(context, z, p->query, p->query_bias);
     q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
     const lh_memory_kind *kind = span->stream->memory->kind;
@@ -160,20 +150,20 @@ static void project_segment(lh_context *context, const layer_span *span, const l
 }
 
 /* The inputs of the running segment, for kinds that remember them: io->segment_z when it is complete. */
-static void keep_input(lh_context *context, const layer_span *span, lh_layer_io *io)
+static void keep_input(lh_context *context, const lh_layer_span *span, lh_layer_io *io)
 {
     lh_stream *stream = span->stream;
     lh_tensor *store = stream->inputs ? stream->inputs[span->layer] : NULL;
     if (io->whole_segment) {
         io->segment_z = io->z;
     } else if (store) {
-        write_window(context, store, stream->fill, io->z);
+        lh_model_keep_rows(context, store, stream->fill, io->z);
         io->segment_z = io->segment_ends ? store : NULL;
     }
 }
 
 /* What follows attention: reports look, and the method takes the segment in. */
-static void finish(const layer_span *span, lh_layer_io *io)
+static void finish(const lh_layer_span *span, lh_layer_io *io)
 {
     lh_memory *memory = span->stream->memory;
     if (memory->observe && !lh_op_stopped(io->context) && !io->context->recomputing) {
@@ -184,28 +174,30 @@ static void finish(const layer_span *span, lh_layer_io *io)
     }
 }
 
-/* The output projection of what heads give, [batch, tokens, heads value_width], with the method's linear layer over
- * each head before it: for more tokens than the model is wide that one joins the projection's weight. */
-static lh_tensor *project_output(lh_context *context, const lh_model_config *c, const lh_layer_parameters *p,
-                                 lh_tensor *merged, lh_tensor *mixer)
+lh_tensor *lh_model_merge_heads(lh_context *context, const lh_model_config *c, lh_tensor *heads, lh_tensor *mixer,
+                                lh_tensor *weight, lh_tensor *bias)
 {
-    lh_tensor *weight = p->output;
+    if (!heads) {
+        return NULL;
+    }
+    int64_t shape[3] = {heads->shape[0], heads->shape[2], c->heads * c->value_width}, tokens = shape[0] * shape[1];
+    lh_tensor *merged = lh_reshape(context, lh_transpose(context, heads, 1, 2), 3, shape);
     if (mixer && merged) {
-        int64_t tokens = merged->shape[0] * merged->shape[1], joint[2] = {c->width, c->heads * c->value_width};
         if (tokens > c->width) {
             lh_tensor *rows = lh_reshape(context, weight, 2, (int64_t[]){c->width * c->heads, c->value_width});
-            weight = lh_reshape(context, lh_matmul(context, rows, mixer, false), 2, joint);
+            weight =
+                lh_reshape(context, lh_matmul(context, rows, mixer, false), 2, (int64_t[]){c->width, shape[2]});
         } else {
             lh_tensor *rows = lh_reshape(context, merged, 2, (int64_t[]){tokens * c->heads, c->value_width});
-            merged = lh_reshape(context, lh_linear(context, rows, mixer, NULL), 3, merged->shape);
+            merged = lh_reshape(context, lh_linear(context, rows, mixer, NULL), 3, shape);
         }
     }
-    return lh_linear(context, merged, weight, p->output_bias);
+    return lh_linear(context, merged, weight, bias);
 }
 
 /* Attention of one layer on z, the tensor that enters it: projections, key sources, one softmax, output projection.
  */
-static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tensor *z, lh_tensor **auxiliary)
+static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_tensor *z, lh_tensor **auxiliary)
 {
     const lh_model *model = span->model;
     const lh_model_config *c = &model->config;
@@ -220,6 +212,7 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
                       .tokens = span->count,
                       .whole_segment = stream->fill == 0 && span->count == c->segment,
                       .segment_ends = stream->fill + span->count == c->segment,
+                      .source_tokens = span->encodes ? span->source : NULL,
                       .key_value_weight = p->key_value,
                       .key_value_bias = p->key_value_bias,
                       .content_bias = p->content_bias,
@@ -229,6 +222,16 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
                       .distance_bias_scaled = c->t5_scaled,
                       .head_scale = p->head_scale ? lh_unary(context, LH_ABS, p->head_scale) : NULL,
                       .sinusoids = span->sinusoids};
+    if (span->encodes) {
+        io.fill = 0;
+        io.whole_segment = true;
+        io.segment_ends = false;
+        project_segment(context, span, p, &io);
+        lh_tensor *heads = lh_op_stopped(context) ? NULL : lh_model_attend_source(span, &io);
+        *auxiliary = io.auxiliary;
+        /* cppcheck-suppress returnDanglingLifetime ; a result of the context, not of io */
+        return lh_model_merge_heads(context, c, heads, io.head_mixer, p->output, p->output_bias);
+    }
     keep_input(context, span, &io);
     if (kind->sublayer) {
         lh_tensor *y = kind->sublayer(stream->memory, &io);
@@ -262,9 +265,7 @@ static lh_tensor *attention(lh_context *context, const layer_span *span, lh_tens
                                   : lh_attention(context, io.q, io.sources, io.source, &io.options, &io.lse);
     finish(span, &io);
     *auxiliary = io.auxiliary;
-    lh_tensor *merged = lh_reshape(context, lh_transpose(context, out, 1, 2), 3,
-                                   (int64_t[]){z->shape[0], span->count, c->heads * c->value_width});
-    lh_tensor *y = project_output(context, c, p, merged, io.head_mixer);
+    lh_tensor *y = lh_model_merge_heads(context, c, out, io.head_mixer, p->output, p->output_bias);
     return io.extra ? lh_add(context, y, io.extra) : y;
 }
 
@@ -286,29 +287,49 @@ static lh_tensor *feed_forward(lh_context *context, const lh_model_config *c, co
     return lh_linear(context, h, p->down, p->down_bias);
 }
 
-/* One layer: inputs {x}, outputs {x'', auxiliary loss or NULL}. Norm layouts of the specification: input
- * (pre-norm), output (post-norm) or both. */
-static void layer_forward(lh_context *context, const layer_span *span, lh_tensor *const *inputs,
+/* Adds what a sublayer gives to the residual stream x, which is returned. *next, what enters the next sublayer, is
+ * its norm where layers norm their inputs, else x. */
+static lh_tensor *join(lh_context *context, const lh_model_config *c, lh_tensor *x, lh_tensor *y,
+                       lh_tensor *const post[2], lh_tensor *const pre[2], lh_tensor **next)
+{
+    if (c->layout == LH_NORM_INPUT) {
+        *next = residual_norm(context, c, x, y, pre[0], pre[1], &x);
+        return x;
+    }
+    x = residual_norm(context, c, x, y, post[0], post[1], &(lh_tensor *){NULL});
+    *next = c->layout == LH_NORM_BOTH ? lh_model_norm(context, c, x, pre[0], pre[1]) : x;
+    return x;
+}
+
+/* One layer: inputs {x} and, beside an encoder in training, its result; outputs {x'', auxiliary loss or NULL}. Norm
+ * layouts of the specification: input (pre-norm), output (post-norm) or both. */
+static void layer_forward(lh_context *context, const lh_layer_span *span, lh_tensor *const *inputs,
                           lh_tensor **outputs)
 {
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
     lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
     bool pre = c->layout != LH_NORM_OUTPUT, post = c->layout != LH_NORM_INPUT;
-    lh_tensor *z = pre ? norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
+    bool cross = span->source && !span->encodes;
+    lh_tensor *z = pre ? lh_model_norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
     lh_tensor *a =
         z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->attention_output_dropout, 1) : NULL;
+    lh_tensor *const post1[2] = {p->post1_gain, p->post1_bias}, *const norm2[2] = {p->norm2_gain, p->norm2_bias};
     outputs[1] = auxiliary;
     if (!c->mlp) {
         outputs[0] = post ? residual_norm(context, c, x, a, p->post1_gain, p->post1_bias, &(lh_tensor *){NULL})
                           : lh_add(context, x, a);
         return;
     }
-    if (post) {
-        x = residual_norm(context, c, x, a, p->post1_gain, p->post1_bias, &(lh_tensor *){NULL});
-        z2 = pre ? norm(context, c, x, p->norm2_gain, p->norm2_bias) : x;
+    if (cross) {
+        lh_tensor *const norms[2] = {p->norm_cross_gain, p->norm_cross_bias};
+        lh_tensor *const posts[2] = {p->post_cross_gain, p->post_cross_bias};
+        x = join(context, c, x, a, post1, norms, &z);
+        a = lh_dropout(context, lh_model_cross_attention(context, span, z, inputs[1]), c->attention_output_dropout,
+                       1);
+        x = join(context, c, x, a, posts, norm2, &z2);
     } else {
-        z2 = residual_norm(context, c, x, a, p->norm2_gain, p->norm2_bias, &x);
+        x = join(context, c, x, a, post1, norm2, &z2);
     }
     lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
     outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})
@@ -318,7 +339,7 @@ static void layer_forward(lh_context *context, const layer_span *span, lh_tensor
 /* The layer as a span that may run a second time, with the memory as it was the first time. */
 static void layer_span_run(lh_context *context, void *user, lh_tensor *const *inputs, lh_tensor **outputs)
 {
-    const layer_span *span = user;
+    const lh_layer_span *span = user;
     bool again = context->recomputing && span->seen;
     if (again) {
         lh_memory_swap(span->stream->memory, span->seen);
@@ -331,8 +352,8 @@ static void layer_span_run(lh_context *context, void *user, lh_tensor *const *in
 
 /* Embeds ids (negative: zeros): one table, or the bands of an adaptive input, each with its own width and
  * projection. A method that makes the first layer's input has no projections: it gets the embedding's width. */
-static lh_tensor *embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
-                        int64_t count)
+lh_tensor *lh_model_embed(lh_context *context, const lh_model *model, const int32_t *tokens, int64_t batch,
+                          int64_t count)
 {
     const lh_model_config *c = &model->config;
     double scale = c->embedding_scaled ? sqrt((double)c->width) : 1.0;
@@ -369,7 +390,7 @@ static lh_tensor *add_positions(lh_context *context, const lh_model *model, cons
 static lh_tensor *embed_for_kind(lh_context *context, const void *model, const int32_t *tokens, int64_t batch,
                                  int64_t count)
 {
-    return embed(context, model, tokens, batch, count);
+    return lh_model_embed(context, model, tokens, batch, count);
 }
 
 /* With fewer entries than tokens, the table passes through the input projection in place of the tokens: where
@@ -426,7 +447,7 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
                           .embed = embed_for_kind};
         x = kind->enter(stream->memory, &io);
     } else {
-        x = embed(context, model, tokens, stream->batch, count);
+        x = lh_model_embed(context, model, tokens, stream->batch, count);
         x = model->config.input_linear ? x : add_positions(context, model, stream, x, count);
     }
     x = lh_dropout(context, x, model->config.embedding_dropout, 1);
@@ -495,6 +516,55 @@ static bool call_makes_sense(lh_context *context, const lh_model *model, const l
     return true;
 }
 
+lh_tensor *lh_model_run_layers(lh_context *context, const lh_layer_span *like, int64_t first, int64_t layers,
+                               lh_tensor *x, lh_tensor *encoded, lh_tensor **auxiliary)
+{
+    bool spans = like->model->checkpoint_layers && context->recording;
+    lh_memory_seen *seen = spans ? lh_memory_look(like->stream->memory, context) : NULL;
+    for (int64_t layer = first; layer < first + layers && !lh_op_stopped(context); layer++) {
+        lh_layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
+        if (!span) {
+            lh_op_fail(context, LH_E_MEMORY, "model", "no memory for layer %lld", (long long)layer);
+            break;
+        }
+        *span = *like;
+        span->layer = (int)layer;
+        span->seen = seen;
+        lh_tensor *inputs[2] = {x, encoded}, *outputs[2] = {NULL, NULL};
+        if (spans) {
+            lh_recompute(context, layer_span_run, span, encoded ? 2 : 1, inputs, 2, outputs);
+        } else {
+            lh_scope inner = lh_scope_begin(context);
+            layer_forward(context, span, inputs, outputs);
+            lh_scope_end(context, inner, 2, outputs);
+        }
+        if (outputs[0] != x) {
+            lh_drop(context, x); /* the tape keeps its own reference if it needs one */
+        }
+        x = outputs[0];
+        if (outputs[1]) {
+            *auxiliary = *auxiliary ? lh_add(context, *auxiliary, outputs[1]) : outputs[1];
+        }
+    }
+    return x;
+}
+
+lh_tensor *lh_model_places(lh_context *context, const lh_model *model, int64_t first, int64_t count)
+{
+    if (model->config.positions != LH_POSITIONS_ROTARY) {
+        return NULL;
+    }
+    int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)count);
+    for (int64_t i = 0; host && i < count; i++) {
+        host[i] = (int32_t)(first + i);
+    }
+    lh_tensor *positions = host ? lh_from_host(context, LH_I32, 1, &count, host) : NULL;
+    if (positions && model->checkpoint_layers && context->recording) {
+        lh_pin(positions); /* layers that run again in the backward pass read it when its scope has ended */
+    }
+    return positions;
+}
+
 void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *stream, const int32_t *tokens,
                       int64_t count, lh_forward *result)
 {
@@ -505,60 +575,24 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
     }
     lh_memory_begin(stream->memory);
     lh_scope scope = lh_scope_begin(context);
-    lh_tensor *x = enter(context, model, stream, drop_tokens(context, model, tokens, stream->batch * count), count);
-    lh_tensor *positions = NULL, *sinusoids = model->sinusoids;
-    if (c->positions == LH_POSITIONS_ROTARY) {
-        int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)count);
-        for (int64_t i = 0; host && i < count; i++) {
-            host[i] = (int32_t)(stream->fill + i);
-        }
-        positions = host ? lh_from_host(context, LH_I32, 1, &count, host) : NULL;
-    } else if (c->positions == LH_POSITIONS_RELATIVE && c->position_dropout > 0.0) {
-        sinusoids = lh_dropout(context, model->sinusoids, c->position_dropout, 1);
-    }
-    /* Layers that run again in the backward pass read these once more, when the scope below has ended. */
-    if (model->checkpoint_layers && context->recording && !lh_op_stopped(context)) {
-        if (positions) {
-            lh_pin(positions);
-        }
-        if (sinusoids != model->sinusoids) {
-            lh_pin(sinusoids);
-        }
-    }
-    bool spans = model->checkpoint_layers && context->recording;
-    lh_memory_seen *seen = spans ? lh_memory_look(stream->memory, context) : NULL;
+    lh_layer_span span = {.model = model, .stream = stream, .count = count, .sinusoids = model->sinusoids};
     lh_tensor *auxiliary = NULL;
-    for (int layer = 0; layer < c->layers && !lh_op_stopped(context); layer++) {
-        layer_span *span = lh_arena_alloc(&context->arena, sizeof *span);
-        if (!span) {
-            lh_op_fail(context, LH_E_MEMORY, "model", "no memory for layer %d", layer);
-            break;
+    lh_tensor *encoded = lh_model_read_source(context, model, stream, &span.source, &auxiliary);
+    lh_tensor *x = enter(context, model, stream, drop_tokens(context, model, tokens, stream->batch * count), count);
+    span.positions = lh_model_places(context, model, stream->fill, count);
+    if (c->positions == LH_POSITIONS_RELATIVE && c->position_dropout > 0.0) {
+        span.sinusoids = lh_dropout(context, model->sinusoids, c->position_dropout, 1);
+        if (model->checkpoint_layers && context->recording && !lh_op_stopped(context)) {
+            lh_pin(span.sinusoids); /* as places */
         }
-        *span = (layer_span){.model = model,
-                             .stream = stream,
-                             .layer = layer,
-                             .count = count,
-                             .sinusoids = sinusoids,
-                             .positions = positions,
-                             .seen = seen};
-        lh_tensor *outputs[2] = {NULL, NULL};
-        if (spans) {
-            lh_recompute(context, layer_span_run, span, 1, &x, 2, outputs);
-        } else {
-            lh_scope inner = lh_scope_begin(context);
-            layer_forward(context, span, &x, outputs);
-            lh_scope_end(context, inner, 2, outputs);
-        }
-        if (outputs[0] != x) {
-            lh_drop(context, x); /* the tape keeps its own reference if it needs one */
-        }
-        x = outputs[0];
-        if (outputs[1]) {
-            auxiliary = auxiliary ? lh_add(context, auxiliary, outputs[1]) : outputs[1];
-        }
+    }
+    x = lh_model_run_layers(context, &span, 0, c->layers, x, encoded, &auxiliary);
+    if (encoded) {
+        lh_drop(context, encoded);
     }
     if (c->final_norm && x) {
-        x = lh_dropout(context, norm(context, c, x, model->final_gain, model->final_bias), c->final_dropout, 1);
+        x = lh_dropout(context, lh_model_norm(context, c, x, model->final_gain, model->final_bias),
+                       c->final_dropout, 1);
     }
     if (auxiliary) {
         auxiliary = lh_scale(context, auxiliary, 1.0 / (double)c->layers);

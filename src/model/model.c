@@ -174,13 +174,41 @@ static void add_mlp(builder *b, lh_layer_parameters *p)
     }
 }
 
+/* What a decoder's layer looks at the encoder's result with: projections as attention has them. */
+static void add_cross(builder *b, lh_layer_parameters *p)
+{
+    const lh_model_config *c = &b->model->config;
+    int64_t row = c->kv_heads * (c->key_width + c->value_width);
+    bool joint = c->key_width == c->value_width;
+    if (c->layout != LH_NORM_OUTPUT) {
+        add_norm(b, &p->norm_cross_gain, &p->norm_cross_bias, "cross_norm.weight", "cross_norm.bias");
+    }
+    add_matrix(b, &p->cross_query, c->heads * c->key_width, c->width, ROLE_INNER, "cross_attention.query.weight");
+    add_joint_matrix(b, &p->cross_key_value, joint ? 2 : 1, joint ? row / 2 : row, c->width, ROLE_INNER,
+                     "cross_attention.key_value.weight");
+    add_matrix(b, &p->cross_output, c->width, c->heads * c->value_width, ROLE_ATTENTION_OUTPUT,
+               "cross_attention.output.weight");
+    if (c->attention_bias) {
+        add_vector(b, &p->cross_query_bias, c->heads * c->key_width, 0.0, "cross_attention.query.bias");
+        add_vector(b, &p->cross_key_value_bias, row, 0.0, "cross_attention.key_value.bias");
+    }
+    if (c->output_projection_bias) {
+        add_vector(b, &p->cross_output_bias, c->width, 0.0, "cross_attention.output.bias");
+    }
+    if (c->layout != LH_NORM_INPUT) {
+        add_norm(b, &p->post_cross_gain, &p->post_cross_bias, "cross_post_norm.weight", "cross_post_norm.bias");
+    }
+}
+
+/* Layers from config.layers on are the encoder's. */
 static void add_layer(builder *b, int index)
 {
     lh_model *model = b->model;
     const lh_model_config *c = &model->config;
     lh_layer_parameters *p = &model->layers[index];
-    bool input = c->layout != LH_NORM_OUTPUT, output = c->layout != LH_NORM_INPUT;
-    (void)snprintf(b->prefix, sizeof b->prefix, "layers.%d.", index);
+    bool input = c->layout != LH_NORM_OUTPUT, output = c->layout != LH_NORM_INPUT, encodes = index >= c->layers;
+    (void)snprintf(b->prefix, sizeof b->prefix, encodes ? "encoder.%d." : "layers.%d.",
+                   encodes ? index - (int)c->layers : index);
     if (input) {
         add_norm(b, &p->norm1_gain, &p->norm1_bias, "attention_norm.weight", "attention_norm.bias");
     }
@@ -191,6 +219,9 @@ static void add_layer(builder *b, int index)
     }
     if (output) {
         add_norm(b, &p->post1_gain, &p->post1_bias, "attention_post_norm.weight", "attention_post_norm.bias");
+    }
+    if (model->shape.encoder_layers > 0 && !encodes) {
+        add_cross(b, p);
     }
     if (c->mlp) {
         add_mlp(b, p);
@@ -269,6 +300,10 @@ static void add_vocabulary(builder *b)
     }
     if (c->final_norm) {
         add_norm(b, &model->final_gain, &model->final_bias, "final_norm.weight", "final_norm.bias");
+    }
+    if (c->final_norm && model->shape.encoder_layers > 0) {
+        add_norm(b, &model->encoder_gain, &model->encoder_bias, "encoder.final_norm.weight",
+                 "encoder.final_norm.bias");
     }
 }
 
@@ -378,6 +413,32 @@ static lh_status copy_recipe(lh_recipe **copy, const lh_recipe *recipe, int64_t 
     return status;
 }
 
+/* What stands in the way of an encoder: its layers are the decoder's own, run in both directions. */
+static lh_status check_encoder(const lh_model *model, lh_error *error)
+{
+    const lh_model_config *c = &model->config;
+    const lh_memory_shape *shape = &model->shape;
+    if (shape->encoder_layers == 0) {
+        return LH_OK;
+    }
+    if (c->layers + shape->encoder_layers > LH_MEMORY_MAX_LAYERS) {
+        return lh_recipe_reject(model->recipe, "model.layers", error, "and %lld of the encoder are more than %d",
+                                (long long)shape->encoder_layers, LH_MEMORY_MAX_LAYERS);
+    }
+    if (c->positions != LH_POSITIONS_NONE && c->positions != LH_POSITIONS_ROTARY) {
+        return lh_recipe_reject(model->recipe, "model.positions", error,
+                                "does not reach over a source: set none or rotary for a model with an encoder");
+    }
+    static const char *const absent[] = {"model.null_logit", "model.share_attention", "model.head_scale"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        if (lh_recipe_boolean(model->recipe, absent[i])) {
+            return lh_recipe_reject(model->recipe, absent[i], error, "does not go with an encoder");
+        }
+    }
+    return c->mlp ? LH_OK
+                  : lh_recipe_reject(model->recipe, "model.mlp", error, "must be true for a model with an encoder");
+}
+
 static lh_status build(lh_model *model, const lh_recipe *recipe, int64_t vocab, lh_error *error)
 {
     LH_TRY(copy_recipe(&model->recipe, recipe, vocab, error));
@@ -403,15 +464,20 @@ static lh_status build(lh_model *model, const lh_recipe *recipe, int64_t vocab, 
     LH_TRY(model->memory_kind->configure(&model->shape, &model->memory_options, error));
     model->shape.options = model->memory_options;
     model->distances = model->memory_kind->history(&model->shape) + c->segment;
-    model->layers = lh_heap_alloc(sizeof *model->layers * (size_t)(c->layers ? c->layers : 1));
+    if (model->memory_kind->encoder) {
+        model->memory_kind->encoder(&model->shape, &model->shape.encoder_layers, &model->shape.source);
+    }
+    LH_TRY(check_encoder(model, error));
+    int64_t layers = c->layers + model->shape.encoder_layers;
+    model->layers = lh_heap_alloc(sizeof *model->layers * (size_t)(layers ? layers : 1));
     if (!model->layers) {
-        return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)c->layers);
+        return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)layers);
     }
-    model->memory_parameters = lh_heap_alloc(sizeof(void *) * (size_t)(c->layers ? c->layers : 1));
+    model->memory_parameters = lh_heap_alloc(sizeof(void *) * (size_t)(layers ? layers : 1));
     if (!model->memory_parameters) {
-        return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)c->layers);
+        return lh_fail(error, LH_E_MEMORY, "no memory for %lld layers", (long long)layers);
     }
-    for (int i = 0; i < c->layers; i++) {
+    for (int i = 0; i < layers; i++) {
         model->memory_parameters[i] = &model->layers[i].memory;
     }
     builder b = {.model = model, .status = LH_OK, .error = error};
@@ -420,7 +486,7 @@ static lh_status build(lh_model *model, const lh_recipe *recipe, int64_t vocab, 
         b.status =
             model->memory_kind->parameters(&model->shape, -1, &model->parameters, &model->entry_parameters, error);
     }
-    for (int i = 0; i < c->layers && b.status == LH_OK; i++) {
+    for (int i = 0; i < layers && b.status == LH_OK; i++) {
         add_layer(&b, i);
     }
     LH_TRY(b.status);
@@ -463,13 +529,14 @@ void lh_model_free(lh_model *model)
     }
 }
 
-/* Does a token's forward pass multiply with this matrix? Not with look-up tables, biases, positions and what is
- * learned without gradients. */
+/* Does a token's forward pass multiply with this matrix? Not with look-up tables, biases, positions, what is
+ * learned without gradients, and what only a source's tokens meet. */
 static bool multiplied(const lh_model *model, const lh_parameter *p)
 {
     size_t length = strlen(p->name);
     bool table = strncmp(p->name, "embedding.", 10) == 0 && strstr(p->name, "projection") == NULL;
-    return p->tensor->ndim >= 2 && p->group != LH_GROUP_STATISTICS && strstr(p->name, "bias") == NULL &&
+    bool source = strncmp(p->name, "encoder.", 8) == 0 || strstr(p->name, "cross_attention.key_value") != NULL;
+    return !source && p->tensor->ndim >= 2 && p->group != LH_GROUP_STATISTICS && strstr(p->name, "bias") == NULL &&
            strncmp(p->name, "positions", 9) != 0 && strstr(p->name, ".t5") == NULL &&
            !(length > 6 && strcmp(p->name + length - 6, ".table") == 0) && (!table || model->config.tied);
 }

@@ -15,6 +15,10 @@ typedef struct lh_layer_parameters {
     lh_tensor *t5;                                                /* [heads, buckets] */
     lh_tensor *head_scale;                                        /* [heads]; used as its absolute value */
     lh_tensor *up, *up_bias, *down, *down_bias;                   /* [hidden or 2 hidden, width], [width, hidden] */
+    /* of a decoder's layer beside an encoder: shapes as of query, key_value and output; its norms */
+    lh_tensor *cross_query, *cross_query_bias, *cross_key_value, *cross_key_value_bias, *cross_output,
+        *cross_output_bias;
+    lh_tensor *norm_cross_gain, *norm_cross_bias, *post_cross_gain, *post_cross_bias;
     lh_memory_parameters memory;
 } lh_layer_parameters;
 
@@ -26,8 +30,8 @@ typedef struct lh_model {
     lh_recipe *recipe;    /* owned: the resolved configuration */
     const lh_backend *backend;
     lh_parameters parameters;
-    lh_layer_parameters *layers;
-    const lh_memory_parameters **memory_parameters; /* of each layer: &layers[i].memory */
+    lh_layer_parameters *layers;                    /* [config.layers + shape.encoder_layers] */
+    const lh_memory_parameters **memory_parameters; /* of each of them: &layers[i].memory */
     lh_memory_parameters entry_parameters;          /* the method's that belong to no layer */
     lh_tensor *embedding[LH_MAX_BANDS];             /* [ids of the band, width_b] */
     lh_tensor *clusters;                 /* [bands - 1, width_0]: the head softmax's entries for the tails */
@@ -39,8 +43,9 @@ typedef struct lh_model {
     lh_tensor *positions;                 /* learned [segment, width] */
     lh_tensor *input_weight, *input_bias; /* the input projection */
     lh_tensor *final_gain, *final_bias;
-    lh_tensor *sinusoids;   /* constant [distances, width], for relative and sinusoidal positions */
-    lh_tensor *alibi;       /* constant [heads, distances] */
+    lh_tensor *encoder_gain, *encoder_bias; /* the encoder's final norm */
+    lh_tensor *sinusoids;                   /* constant [distances, width], for relative and sinusoidal positions */
+    lh_tensor *alibi;                       /* constant [heads, distances] */
     lh_tensor *qk_gain;     /* constant [key_width], 1/sqrt(key_width): an RMS norm with it is an L2 norm */
     double *rope_frequency; /* [rotated/2] */
     lh_rope_options rope;
@@ -68,6 +73,9 @@ typedef struct lh_stream {
      */
     lh_tensor **keys, **values, **inputs, **relative;
     bool *relative_valid;
+    /* inference beside an encoder, per layer: keys and values of the source [batch, source, kv_heads (key_width +
+     * value_width)], up to date if memory->derived_valid of the encoder's first layer */
+    lh_tensor **cross;
 } lh_stream;
 
 /* What the memory of a stream is made with. */

@@ -43,6 +43,25 @@ static lh_status segment_caches(lh_stream *stream, lh_error *error)
     return LH_OK;
 }
 
+static lh_status source_caches(lh_stream *stream, lh_error *error)
+{
+    const lh_model *model = stream->model;
+    const lh_model_config *c = &model->config;
+    int64_t shape[3] = {stream->batch, model->shape.source, c->kv_heads * (c->key_width + c->value_width)};
+    if (model->shape.encoder_layers == 0) {
+        return LH_OK;
+    }
+    stream->cross = lh_heap_alloc(sizeof(lh_tensor *) * (size_t)c->layers);
+    if (!stream->cross) {
+        return lh_fail(error, LH_E_MEMORY, "no memory for a stream of %lld layers", (long long)c->layers);
+    }
+    for (int i = 0; i < c->layers; i++) {
+        LH_TRY(lh_tensor_create(&stream->cross[i], model->backend, model->parameters.dtype, 3, shape,
+                                "keys and values of the source", error));
+    }
+    return LH_OK;
+}
+
 lh_status lh_stream_create(lh_stream **stream, const lh_model *model, int64_t batch, bool inference,
                            lh_error *error)
 {
@@ -63,6 +82,9 @@ lh_status lh_stream_create(lh_stream **stream, const lh_model *model, int64_t ba
     if (status == LH_OK && inference) {
         status = segment_caches(fresh, error);
     }
+    if (status == LH_OK && inference) {
+        status = source_caches(fresh, error);
+    }
     if (status != LH_OK) {
         lh_stream_free(fresh);
         return status;
@@ -81,7 +103,9 @@ void lh_stream_free(lh_stream *stream)
         lh_tensor_free(stream->values ? stream->values[i] : NULL);
         lh_tensor_free(stream->inputs ? stream->inputs[i] : NULL);
         lh_tensor_free(stream->relative ? stream->relative[i] : NULL);
+        lh_tensor_free(stream->cross ? stream->cross[i] : NULL);
     }
+    lh_heap_free(stream->cross);
     lh_heap_free(stream->keys);
     lh_heap_free(stream->values);
     lh_heap_free(stream->inputs);
@@ -137,6 +161,7 @@ lh_status lh_stream_copy(lh_stream *to, const lh_stream *from, lh_error *error)
         LH_TRY(copy_tensor(to->inputs[i], from->inputs[i], error));
         LH_TRY(copy_tensor(to->relative[i], from->relative[i], error));
         to->relative_valid[i] = from->relative_valid[i];
+        LH_TRY(from->cross ? copy_tensor(to->cross[i], from->cross[i], error) : LH_OK);
     }
     to->fill = from->fill;
     to->position = from->position;
@@ -150,7 +175,8 @@ int64_t lh_stream_bytes(const lh_stream *stream)
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
     bool own = stream->inference && !stream->model->memory_kind->sublayer;
     int64_t segment = own ? c->layers * c->segment * row * element : 0;
-    return lh_memory_stream_bytes(stream->memory) + lh_memory_running_bytes(stream->memory) + segment;
+    int64_t source = stream->cross ? c->layers * stream->model->shape.source * (row - c->width) * element : 0;
+    return lh_memory_stream_bytes(stream->memory) + lh_memory_running_bytes(stream->memory) + segment + source;
 }
 
 void lh_stream_commit(lh_stream *stream, lh_context *context)

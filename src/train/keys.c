@@ -17,13 +17,18 @@ static const lh_recipe_key data_keys[] = {
      "tokenizer for text that is not prepared: bytes, words, characters or a tokenizer.json; auto: words for "
      "WikiText, "
      "else bytes (a prepared data set has its own)"},
-    {"data", "layout", LH_RECIPE_CHOICE, "lanes", 0, 0, "lanes|documents|crops", NULL,
+    {"data", "layout", LH_RECIPE_CHOICE, "lanes", 0, 0, "lanes|documents|crops", "memory.kind!=routing-pairs",
      "lanes: the text cut into batch pieces, each read from end to end; documents: each lane reads whole documents "
      "one "
      "after another; crops: independent random pieces"},
+    {"data", "layout", LH_RECIPE_CHOICE, "documents", 0, 0, "documents", "memory.kind=routing-pairs",
+     "documents: each lane reads one pair of a source and its target after another"},
     {"data", "batch", LH_RECIPE_INTEGER, "8", 1, 1 << 20, NULL, NULL, "lanes: texts that are read side by side"},
-    {"data", "reset_at_document", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, "data.layout=documents",
+    {"data", "reset_at_document", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL,
+     "data.layout=documents memory.kind!=routing-pairs",
      "forget everything where a document begins; the published models never do"},
+    {"data", "reset_at_document", LH_RECIPE_BOOLEAN, "true", 0, 0, NULL, "memory.kind=routing-pairs",
+     "forget everything where a pair begins: it must be so"},
     {"data", "minimum_crop", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, "data.layout=crops",
      "shortest piece: its end is drawn from here to the document's end, and the piece is what is before it; 0: "
      "model.segment if the model's memory takes in what stands before a segment (perceiver-ar), else only full "

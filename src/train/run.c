@@ -301,6 +301,10 @@ static lh_status log_training(run *r, lh_error *error)
     r->interval_tokens = 0;
     memcpy(line.scalars, scalars, sizeof scalars);
     line.count = sizeof scalars / sizeof scalars[0];
+    if (t->source_tokens > 0) {
+        line.scalars[line.count++] = (lh_tfevents_scalar){"train/pairs", (double)t->pairs[0]};
+        line.scalars[line.count++] = (lh_tfevents_scalar){"train/sources_cut", (double)t->pairs[1]};
+    }
     add_figures(t, &line);
     return lh_journal_scalars(&r->journal, t->iteration, line.scalars, line.count, error);
 }

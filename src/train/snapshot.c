@@ -157,6 +157,9 @@ static lh_status add_all(snapshot *s, const char *recipe_text, lh_error *error)
     LH_TRY(lh_checkpoint_add_blob(s->writer, "train.random", draws, sizeof draws, error));
     LH_TRY(lh_checkpoint_add_blob(s->writer, "train.interval", &t->interval, sizeof t->interval, error));
     LH_TRY(lh_checkpoint_add_blob(s->writer, "train.marks", &t->marks, sizeof t->marks, error));
+    if (t->source_tokens > 0) {
+        LH_TRY(lh_checkpoint_add_blob(s->writer, "train.pairs", t->pairs, sizeof t->pairs, error));
+    }
     return lh_checkpoint_add_text(s->writer, "recipe", recipe_text, error);
 }
 
@@ -270,6 +273,9 @@ lh_status lh_training_restore(lh_training *training, const lh_checkpoint *checkp
     t->context->random_offset = draws[1];
     LH_TRY(lh_checkpoint_load_blob(checkpoint, "train.interval", &t->interval, sizeof t->interval, error));
     LH_TRY(lh_checkpoint_load_blob(checkpoint, "train.marks", &t->marks, sizeof t->marks, error));
+    if (t->source_tokens > 0) {
+        LH_TRY(lh_checkpoint_load_blob(checkpoint, "train.pairs", t->pairs, sizeof t->pairs, error));
+    }
     LH_TRY(load_optimizer(t, checkpoint, error));
     LH_TRY(load_gradients(t, checkpoint, error));
     LH_TRY(load_memories(t, checkpoint, error));

@@ -29,6 +29,7 @@ static lh_status open_source(lh_training *t, lh_error *error)
     options.crop_minimum = c->minimum_crop == 0 && t->before > 0 ? t->model->config.segment : c->minimum_crop;
     options.crop_each_document = c->crop_each_document;
     options.seed = c->seed;
+    options.source = t->source_tokens;
     return lh_token_stream_create(&t->tokens_in, t->source.split, &options, error);
 }
 
@@ -62,11 +63,12 @@ static lh_status create_buffers(lh_training *t, lh_error *error)
     t->memories = lh_heap_alloc(sizeof(lh_memory *) * (size_t)t->config.accumulate);
     t->prefix = lh_heap_alloc(sizeof *t->prefix * lanes * (size_t)t->before);
     t->prefix_start = lh_heap_alloc(sizeof *t->prefix_start * lanes);
+    t->sources = lh_heap_alloc(sizeof *t->sources * lanes * (size_t)t->source_tokens);
     for (int64_t i = 0; t->memories && i < t->config.accumulate; i++) {
         t->memories[i] = t->parts[i]->memory;
     }
     if (!t->inputs || !t->targets || !t->weights || !t->valid || !t->reset || !t->memories || !t->prefix ||
-        !t->prefix_start) {
+        !t->prefix_start || !t->sources) {
         return lh_fail(error, LH_E_MEMORY, "no memory for %zu tokens of a step", all);
     }
     return LH_OK;
@@ -109,6 +111,14 @@ static lh_status build(lh_training *t, const lh_recipe *recipe, const lh_backend
     LH_TRY(lh_context_create(&t->context, backend, c->threads, error));
     t->context->seed = c->seed;
     t->before = tokens_before(t);
+    t->source_tokens = t->model->shape.source;
+    if (t->source_tokens > 0 && !c->reset_at_document) {
+        return lh_recipe_reject(recipe, c->layout == LH_STREAM_DOCUMENTS ? "data.reset_at_document" : "data.layout",
+                                error,
+                                "leaves an encoder without sources: a model with memory %s learns from pairs, with "
+                                "data.layout = documents and data.reset_at_document = true",
+                                t->model->memory_kind->name);
+    }
     t->model->z_loss = c->z_loss;
     LH_TRY(open_source(t, error));
     LH_TRY(create_parts(t, error));
@@ -157,6 +167,7 @@ void lh_training_free(lh_training *training)
     lh_heap_free(training->memories);
     lh_heap_free(training->prefix);
     lh_heap_free(training->prefix_start);
+    lh_heap_free(training->sources);
     lh_token_stream_free(training->tokens_in);
     lh_context_free(training->context);
     lh_optimizer_free(training->optimizer);
@@ -209,6 +220,10 @@ static lh_status read_segments(lh_training *t, lh_iteration *result, lh_error *e
     if (!batch) {
         return lh_fail(error, LH_E_INTERNAL, "the stream of training text ended");
     }
+    t->pairs[1] += batch->sources_cut;
+    if (t->source_tokens > 0) {
+        memcpy(t->sources, batch->sources, sizeof *t->sources * (size_t)(c->batch * t->source_tokens));
+    }
     for (int64_t lane = 0; lane < c->batch; lane++) {
         int64_t start = take_prefix(t, batch, lane);
         for (int64_t j = 0; j < row; j++) {
@@ -222,6 +237,7 @@ static lh_status read_segments(lh_training *t, lh_iteration *result, lh_error *e
             sums->tokens += batch->mask[from];
         }
         bool fresh = (batch->flags[lane * batch->length] & LH_INPUT_CHAIN_START) != 0;
+        t->pairs[0] += t->source_tokens > 0 && fresh;
         t->reset[lane] = fresh && (c->reset_at_document || c->layout == LH_STREAM_CROPS);
         t->reset[lane] |= c->forget_every > 0 && t->iteration * row % c->forget_every == 0;
     }
@@ -257,6 +273,10 @@ static lh_status run_part(lh_training *t, int64_t part, lh_loss_sums *sums, lh_e
         int64_t lane = part * t->part_lanes;
         t->model->memory_kind->prime(stream->memory, context, t->prefix + lane * t->before, t->before,
                                      t->prefix_start + lane);
+    }
+    if (t->source_tokens > 0) {
+        t->model->memory_kind->take_source(stream->memory, context,
+                                           t->sources + part * t->part_lanes * t->source_tokens, t->source_tokens);
     }
     for (int64_t u = 0; u < c->unroll; u++) {
         int64_t at = u * c->batch * segment + first;

@@ -44,12 +44,15 @@ typedef struct lh_training {
     int64_t before;            /* crops: tokens that a memory may take in before the segments (prime); else 0 */
     int32_t *prefix;           /* [batch][before]: those tokens, -1 in front */
     int64_t *prefix_start;     /* [batch]: where the first of them stands in its document */
+    int64_t source_tokens;     /* tokens of a pair's source that an encoder reads at most; 0: there is none */
+    int32_t *sources;          /* [batch][source_tokens]: of lanes that begin a pair, -1 in front; else -1s */
     lh_memory **memories;      /* of the parts, as learn wants them */
 
     /* the place in the run */
     int64_t iteration;     /* iterations done */
     int64_t pending;       /* segments whose gradients wait for the next update */
     int64_t tokens;        /* targets read */
+    int64_t pairs[2];      /* begun, and of them those whose source is longer than the encoder reads */
     double seconds;        /* spent training, by the caller's clock */
     lh_loss_sums interval; /* since the caller last cleared it: what a line of metrics is made of */
     lh_train_marks marks;

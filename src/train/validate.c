@@ -74,6 +74,9 @@ static lh_status score(pass *p, const lh_batch *batch, lh_validation *result, lh
             LH_TRY(lh_stream_reset(p->stream, context, lane, error));
         }
     }
+    if (batch->sources) {
+        t->model->memory_kind->take_source(p->stream->memory, context, batch->sources, t->source_tokens);
+    }
     for (int64_t i = 0; i < count; i++) {
         p->targets[i] = batch->mask[i] ? batch->targets[i] : -1;
         sums->bytes += batch->mask[i] ? t->source.token_bytes[batch->targets[i]] : 0;
@@ -108,6 +111,7 @@ static lh_status run_pass(pass *p, const lh_split *split, bool (*stop)(void *use
     options.segment = p->segment;
     options.epochs = 1;
     options.shuffle = false;
+    options.source = t->source_tokens;
     LH_TRY(lh_token_stream_create(&p->source, split, &options, error));
     LH_TRY(lh_stream_create(&p->stream, t->model, p->lanes, true, error));
     p->targets = lh_heap_alloc(sizeof *p->targets * (size_t)(p->lanes * p->segment));

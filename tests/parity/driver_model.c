@@ -2,6 +2,7 @@
  *
  *   driver_model FOLDER LANES [unroll=N] SECTION.KEY=VALUE ...
  *
+ * With an encoder FOLDER/sources.i32 holds [steps, lanes, memory.source] ids, -1 in front of shorter sources.
  * FOLDER/tokens.i32 holds [steps, lanes, N segment + 1] ids; a step is N segments in one graph (1 if not given).
  * Writes FOLDER/init.safetensors (the parameters) and FOLDER/result.safetensors: with fixed weights, loss and
  * auxiliary of each of the first 4 steps, hidden states and all gradients of the fourth, and what the memory
@@ -21,7 +22,7 @@ typedef struct run {
     lh_model *model;
     lh_context *context;
     lh_stream *stream;
-    int32_t *ids, *tokens, *targets;
+    int32_t *ids, *tokens, *targets, *sources;
     double *weights;
     int64_t lanes, segment, unroll, steps;
 } run;
@@ -65,6 +66,12 @@ static void step(run *r, int64_t index, double *task, double *auxiliary, float *
     lh_error error = {0};
     lh_tensor *sum = NULL;
     *task = *auxiliary = 0.0;
+    if (r->sources) {
+        int64_t most = r->model->shape.source;
+        check(lh_stream_reset(r->stream, r->context, -1, &error), &error);
+        r->model->memory_kind->take_source(r->stream->memory, r->context, r->sources + index * r->lanes * most,
+                                           most);
+    }
     for (int64_t part = 0; part < r->unroll; part++) {
         lh_forward forward;
         lh_tensor *loss = one_segment(r, index, part, &forward, hidden);
@@ -178,6 +185,11 @@ int main(int argc, char **argv)
     check(lh_file_read(path, 0, &text, &size, &error), &error);
     r.ids = (int32_t *)(void *)text;
     r.steps = (int64_t)(size / sizeof(int32_t)) / (r.lanes * (r.unroll * r.segment + 1));
+    if (r.model->shape.source > 0) {
+        (void)snprintf(path, sizeof path, "%s/sources.i32", argv[1]);
+        check(lh_file_read(path, 0, &text, &size, &error), &error);
+        r.sources = (int32_t *)(void *)text;
+    }
     size_t cells = (size_t)(r.lanes * r.segment);
     r.tokens = calloc(cells, sizeof *r.tokens);
     r.targets = calloc(cells, sizeof *r.targets);

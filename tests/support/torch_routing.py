@@ -147,7 +147,7 @@ class RoutingModel(torch.nn.Module):
             aux.append(c["beta"] * ((rows - centroid) ** 2).mean())
             one_hot = F.one_hot(nearest, c["clusters"]).to(rows.dtype)
             gathered.append((torch.einsum("bhnk,bhnd->hkd", one_hot, rows.detach()), one_hot.sum((0, 2))))
-        self.gathered[i] = gathered
+        self.gathered[f"layers.{i}"] = gathered
         return self.causal_keys(x, y, v, *near) if c["mode"] == "causal" else self.full_keys(x, y, v, *scores)
 
     def routing(self, i, q, v, aux):
@@ -159,14 +159,14 @@ class RoutingModel(torch.nn.Module):
         nearest = torch.stack([mu[h][near[:, h]] for h in range(mu.shape[0])], 1)
         aux.append(2 * c["beta"] * ((x - nearest) ** 2).mean())
         one_hot = F.one_hot(near, c["clusters"]).to(x.dtype)
-        self.gathered[i] = [(torch.einsum("bhnk,bhnd->hkd", one_hot, x.detach()), one_hot.sum((0, 2)))]
+        self.gathered[f"layers.{i}"] = [(torch.einsum("bhnk,bhnd->hkd", one_hot, x.detach()), one_hot.sum((0, 2)))]
         return self.causal(i, x, v, near) if c["mode"] == "causal" else self.full(i, x, v, scores)
 
     def learn(self):
         """The moving averages behind the centroids after each iteration: once, or by queries and then by keys."""
         lam, eps = self.c["decay"], 1e-5
-        for i, sums, counts in [(i, *move) for i, moves in self.gathered.items() for move in moves]:
-            name = f"layers.{i}.memory.centroid"
+        for stack, sums, counts in [(stack, *move) for stack, moves in self.gathered.items() for move in moves]:
+            name = f"{stack}.memory.centroid"
             mu, mean, count = (self.statistics[name + end] for end in ("s", "_means", "_counts"))
             fresh = count < 0
             mean = torch.where(fresh[..., None], mu, mean)

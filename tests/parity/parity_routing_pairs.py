@@ -1,0 +1,143 @@
+"""The encoder-decoder form of the Routing Transformer against PyTorch: hidden states, losses, every gradient, and 20
+optimizer steps with the centroids that they leave behind, over sources of different lengths."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import torch
+except ImportError as missing:
+    print(f"parity_routing_pairs: {missing}; skipped")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from torch_routing_pairs import PairsModel
+
+BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+torch.set_num_threads(2)
+LANES, STEPS, VOCAB = 3, 20, 37
+
+BASE = dict(layers=2, encoder_layers=3, width=32, heads=4, hidden=48, routing=2, skip=1, segment=24, source=60, clusters=4,
+            size=12, block=8, back=8, distance=9, mode="causal", start="counted", decay=0.9, beta=0.05,
+            relative=True, mixer=True, gated=False, embedding=32, own=False, ranks=True)
+# Where nothing tells equal tokens of a block apart (a first layer that routes, or no tables before one), they have equal
+# scores, and who is among the best is a matter of rounding.
+CASES = {
+    "causal": {},
+    "decoder in full mode": dict(mode="full", layers=3),
+    "all heads, published start, keys of their own": dict(routing=4, own=True, ranks=False, start="official", decay=0.5),
+    "gated, factorised, without mixer": dict(gated=True, embedding=12, mixer=False),
+    "distances beyond the tables": dict(distance=5, back=16, routing=1),
+    "local": dict(routing=0),
+    "local, without tables": dict(routing=0, relative=False),
+}
+
+
+def read(path):
+    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32}
+    with open(path, "rb") as file:
+        data = file.read()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    header.pop("__metadata__", None)
+    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
+                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
+            for name, t in header.items()}
+
+
+def arguments(c):
+    flag = lambda name: str(c[name]).lower()
+    return ["model.vocab=%d" % VOCAB, "model.layers=%d" % c["layers"], "model.width=%d" % c["width"],
+            "model.heads=%d" % c["heads"], "model.hidden=%d" % c["hidden"], "model.segment=%d" % c["segment"],
+            "model.positions=none", "model.norm_layout=output", "model.norm_eps=1e-6", "model.final_norm=false",
+            "model.projection_bias=false", "model.init=unit-uniform", "model.tied=false", "model.embedding_scaled=false",
+            "model.input_projection=linear", "model.embedding_width=%d" % c["embedding"],
+            "model.activation=" + ("geglu" if c["gated"] else "relu"),
+            "model.hidden_bias=" + str(not c["gated"]).lower(), "memory.kind=routing-pairs",
+            "memory.encoder_layers=%d" % c["encoder_layers"], "memory.source=%d" % c["source"],
+            "memory.routing=" + c["mode"], "memory.routing_heads=%d" % c["routing"], "memory.skip_first=%d" % c["skip"],
+            "memory.clusters=%d" % c["clusters"], "memory.cluster_size=%d" % c["size"], "memory.block=%d" % c["block"],
+            "memory.look_back=%d" % c["back"], "memory.distance=%d" % c["distance"], "memory.relative=" + flag("relative"),
+            "memory.cluster_relative=" + str(c["relative"] and c["ranks"]).lower(),
+            "memory.share_keys=" + str(not c["own"]).lower(), "memory.head_mixer=" + flag("mixer"),
+            "memory.commitment=%g" % c["beta"], "memory.centroid_decay=%g" % c["decay"],
+            "memory.centroid_start=" + c["start"]]
+
+
+def far(a, b):
+    """Largest difference relative to the larger tensor's largest element."""
+    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
+    return float((a.double() - b.double()).abs().max()) / top
+
+
+def make_sources(c, rng, folder):
+    """[steps][lanes] sources of 9 tokens to the most, the longest not always in the same lane."""
+    rows = np.full((STEPS, LANES, c["source"]), -1, dtype=np.int32)
+    for row in rows.reshape(-1, c["source"]):
+        length = int(rng.integers(9, c["source"] + 1))
+        row[c["source"] - length:] = rng.integers(0, VOCAB, size=length)
+    rows.tofile(os.path.join(folder, "sources.i32"))
+    return [[torch.from_numpy(row[row >= 0].astype(np.int64)) for row in step] for step in rows]
+
+
+def compare(c, folder):
+    rng = np.random.default_rng(5)
+    ids = rng.integers(0, VOCAB, size=(STEPS, LANES, c["segment"] + 1), dtype=np.int32)
+    ids.tofile(os.path.join(folder, "tokens.i32"))
+    sources = make_sources(c, rng, folder)
+    subprocess.run([os.path.join(BUILD, "driver_model"), folder, str(LANES)] + arguments(c), check=True)
+    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
+    text, faults = torch.from_numpy(ids.astype(np.int64)), []
+
+    def expect(what, distance, bound):
+        if not distance <= bound:
+            faults.append("%s differs by %.2g" % (what, distance))
+
+    model = PairsModel(initial, c)
+    for s in range(4):
+        model.zero_grad()
+        hidden, auxiliary = model(text[s, :, :-1], sources[s])
+        loss = model.loss(hidden, text[s, :, 1:])
+        (loss + auxiliary).backward()
+        expect("loss of pairs %d" % s, far(loss.detach(), theirs["fixed"][s]), 1e-5)
+        expect("auxiliary loss of pairs %d" % s, far(auxiliary.detach(), theirs["fixed_auxiliary"][s]), 1e-5)
+    expect("hidden states", far(hidden.detach(), theirs["hidden"]), 1e-5)
+    for name in initial:
+        if name not in model.statistics:
+            grad = model.get(name).grad
+            expect("gradient of " + name, far(torch.zeros_like(initial[name]) if grad is None else grad,
+                                              theirs["grad." + name]), 2e-5)
+
+    model = PairsModel(initial, c)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    for s in range(STEPS):
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        hidden, auxiliary = model(text[s, :, :-1], sources[s])
+        loss = model.loss(hidden, text[s, :, 1:])
+        (loss + auxiliary).backward()
+        optimizer.step()
+        model.learn()
+        expect("loss of step %d" % s, far(loss.detach(), theirs["losses"][s]), 1e-4)
+    for name, value in model.statistics.items():
+        expect("final " + name, far(value, theirs["final." + name]), 1e-4)
+        assert not torch.equal(value, initial[name])
+    return faults
+
+
+passed = failed = 0
+for name, changes in CASES.items():
+    c = {**BASE, **changes}
+    c["source_size"] = c["size"]  # memory.cluster_size is of both
+    with tempfile.TemporaryDirectory() as folder:
+        faults = compare(c, folder)
+    passed += not faults
+    failed += bool(faults)
+    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
+print("%d passed, %d failed" % (passed, failed))
+sys.exit(1 if failed else 0)
