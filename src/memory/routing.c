@@ -53,6 +53,8 @@ static const lh_recipe_key keys[] = {
 };
 
 static const char *const adjustable[] = {"memory.routing", "memory.cluster_size", NULL};
+static const char *const adjustable_beside_source[] = {"memory.routing", "memory.cluster_size", "memory.source",
+                                                       NULL};
 
 /* A layer's number in its own stack: decoder or encoder. */
 static int depth(const lh_memory_shape *shape, int layer)
@@ -454,7 +456,7 @@ const lh_memory_kind lh_memory_routing_pairs = {
     .name = "routing-pairs",
     .summary = "encoder and decoder of such layers: a source is read in both directions, and its target written",
     .keys = lh_routing_pairs_keys,
-    .adjustable = adjustable,
+    .adjustable = adjustable_beside_source,
     .forgets = true,
     .configure = configure,
     .parameters = parameters,
