@@ -105,6 +105,8 @@ typedef struct lh_layer_io {
     /* filled by attend, or NULL: [value_width, value_width], a linear layer over what each head gives, before the
      * output projection */
     lh_tensor *head_mixer;
+    /* filled by sublayer, or NULL: [batch, 1, 1], what the layer's feed-forward part is multiplied by */
+    lh_tensor *hidden_scale;
 
     /* filled by the layer before write */
     lh_tensor *lse;       /* [batch, heads, tokens] */

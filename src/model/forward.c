@@ -197,7 +197,8 @@ lh_tensor *lh_model_merge_heads(lh_context *context, const lh_model_config *c, l
 
 /* Attention of one layer on z, the tensor that enters it: projections, key sources, one softmax, output projection.
  */
-static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_tensor *z, lh_tensor **auxiliary)
+static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_tensor *z, lh_tensor **auxiliary,
+                            lh_tensor **hidden_scale)
 {
     const lh_model *model = span->model;
     const lh_model_config *c = &model->config;
@@ -237,6 +238,7 @@ static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_t
         lh_tensor *y = kind->sublayer(stream->memory, &io);
         finish(span, &io);
         *auxiliary = io.auxiliary;
+        *hidden_scale = io.hidden_scale;
         /* cppcheck-suppress returnDanglingLifetime ; a result of the context, not of io */
         return y;
     }
@@ -308,12 +310,13 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
 {
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
-    lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
+    lh_tensor *x = inputs[0], *auxiliary = NULL, *hidden_scale = NULL, *z2;
     bool pre = c->layout != LH_NORM_OUTPUT, post = c->layout != LH_NORM_INPUT;
     bool cross = span->source && !span->encodes;
     lh_tensor *z = pre ? lh_model_norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
-    lh_tensor *a =
-        z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->attention_output_dropout, 1) : NULL;
+    lh_tensor *a = z ? lh_dropout(context, attention(context, span, z, &auxiliary, &hidden_scale),
+                                  c->attention_output_dropout, 1)
+                     : NULL;
     lh_tensor *const post1[2] = {p->post1_gain, p->post1_bias}, *const norm2[2] = {p->norm2_gain, p->norm2_bias};
     outputs[1] = auxiliary;
     if (!c->mlp) {
@@ -332,6 +335,7 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
         x = join(context, c, x, a, post1, norm2, &z2);
     }
     lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
+    f = hidden_scale ? lh_multiply(context, f, hidden_scale) : f;
     outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})
                       : lh_add(context, x, f);
 }
