@@ -91,6 +91,7 @@ static int32_t *buckets_of(lh_memory *memory, lh_layer_io *io, lh_tensor *x)
     lh_tensor *along = lh_matmul(context, projections(memory, io), x, true);
     if (!products || !bucket) {
         lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for the buckets of %lld tokens", (long long)rows);
+        return NULL;
     }
     if (lh_op_stopped(context)) {
         return NULL;

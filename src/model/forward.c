@@ -455,8 +455,8 @@ static lh_tensor *enter(lh_context *context, const lh_model *model, lh_stream *s
         x = lh_model_embed(context, model, tokens, stream->batch, count);
         x = model->config.input_linear ? x : add_positions(context, model, stream, x, count);
     }
-    x = lh_dropout(context, x, model->config.embedding_dropout, 1);
     /* cppcheck-suppress invalidLifetime ; a result of the context, not of io */
+    x = lh_dropout(context, x, model->config.embedding_dropout, 1);
     return project_input(context, model, stream, x, count, projected);
 }
 
