@@ -148,6 +148,7 @@ typedef struct longhand_model_info {
     double flops;          /* floating-point operations of one token's forward pass */
     const char *note;      /* what must be said beside its figures and texts ("routing causal"), or NULL */
     int64_t source;        /* tokens of a source that the model's encoder reads at most; 0: it has none */
+    int64_t classes;       /* of images: the token in front of an image is its class, below this; 0: none */
 } longhand_model_info;
 
 /* Set info->size before. */

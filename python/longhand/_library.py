@@ -53,7 +53,7 @@ class ModelInfo(Struct):
     _fields_ = [("size", c_size), ("memory", c_text), ("step", c_int64), ("parameters", c_int64), ("body", c_int64),
                 ("vocabulary", c_int64), ("layers", c_int64), ("width", c_int64), ("heads", c_int64),
                 ("segment", c_int64), ("reach", c_int64), ("state_bytes", c_int64), ("running_bytes", c_int64),
-                ("flops", c_real), ("note", c_text), ("source", c_int64)]
+                ("flops", c_real), ("note", c_text), ("source", c_int64), ("classes", c_int64)]
 
 
 class GeneratorOptions(Struct):

@@ -77,7 +77,8 @@ longhand_model_info lh_api_model_info(const lh_recipe *recipe, int64_t vocabular
                                  .running_bytes = d->running_bytes,
                                  .flops = d->flops,
                                  .note = d->note,
-                                 .source = d->source};
+                                 .source = d->source,
+                                 .classes = lh_recipe_integer(recipe, "memory.classes")};
 }
 
 lh_status longhand_model_get_info(const longhand_model *model, longhand_model_info *info, lh_error *error)

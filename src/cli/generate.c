@@ -36,6 +36,8 @@ static const lh_option options[] = {
     {"overlap", 0, LH_OPTION_INTEGER, "N", NULL,
      "Without memory, or with a Perceiver's: tokens to read again when a segment is full (default: half of it)",
      NULL},
+    {"class", 0, LH_OPTION_INTEGER, "N", NULL, "Of an image, for models with memory.classes: read in front of it",
+     NULL},
     {"save-session", 0, LH_OPTION_STRING, "FILE", NULL, "Save what was read and written, to go on later", NULL},
     {"load-session", 0, LH_OPTION_STRING, "FILE", NULL, "Go on from a saved session", NULL},
     {"checkpoint", 0, LH_OPTION_STRING, "WHICH", NULL,
@@ -237,6 +239,31 @@ static lh_status print_json(const task *t, lh_error *error)
     return lh_print_text(&out, error);
 }
 
+/* The class stands in front of the image. */
+static lh_status read_class(task *t, lh_error *error)
+{
+    longhand_model_info info = {.size = sizeof info};
+    int64_t class = lh_command_integer(t->command, "class");
+    LH_TRY(longhand_model_get_info(t->model, &info, error));
+    if (info.classes == 0) {
+        return lh_fail(error, LH_E_ARGUMENT, "--class: the model's texts have no classes (memory.classes)");
+    }
+    if (class < 0 || class >= info.classes) {
+        return lh_fail(error, LH_E_ARGUMENT,
+                       "--class: %lld is none of the model's %lld classes, which count from 0", (long long)class,
+                       (long long)info.classes);
+    }
+    if (lh_command_string(t->command, "load-session")) {
+        return lh_fail(error, LH_E_ARGUMENT, "--class: a loaded session goes on with its own");
+    }
+    int32_t token = (int32_t) class;
+    float *logits = lh_heap_alloc(sizeof *logits * (size_t)info.vocabulary);
+    lh_status status = logits ? longhand_session_feed(t->session, &token, 1, logits, error)
+                              : lh_fail(error, LH_E_MEMORY, "no memory for the first scores");
+    lh_heap_free(logits);
+    return status;
+}
+
 static lh_status prepare(task *t, lh_error *error)
 {
     const lh_command *c = t->command;
@@ -258,6 +285,9 @@ static lh_status prepare(task *t, lh_error *error)
     LH_TRY(longhand_session_create(&t->session, t->model, 1, (int)lh_command_integer(c, "threads"), error));
     if (lh_command_given(c, "overlap")) {
         LH_TRY(longhand_session_set_overlap(t->session, lh_command_integer(c, "overlap"), error));
+    }
+    if (lh_command_given(c, "class")) {
+        LH_TRY(read_class(t, error));
     }
     LH_TRY(longhand_generator_create(&t->generator, t->session, &o, error));
     return load ? longhand_generator_restore(t->generator, load, lh_command_given(c, "seed"), error) : LH_OK;

@@ -63,7 +63,8 @@ static lh_status count_state(lh_model_description *d, const lh_model *model, lh_
     row = model->memory_kind->sublayer ? 0 : row;
     int64_t source = c->kv_heads * (c->key_width + c->value_width) * model->shape.source; /* 0: no encoder */
     d->running_bytes += c->layers * source * (int64_t)lh_dtype_size(model->parameters.dtype);
-    d->running_bytes += c->layers * c->segment * row * (int64_t)lh_dtype_size(model->parameters.dtype);
+    d->running_bytes +=
+        c->layers * c->segment * lh_model_copies(model) * row * (int64_t)lh_dtype_size(model->parameters.dtype);
     return LH_OK;
 }
 

@@ -99,18 +99,22 @@ static double penalised(const lh_sampler *s, double logit, int64_t token)
     return logit > 0.0 ? logit / s->options.repetition_penalty : logit * s->options.repetition_penalty;
 }
 
+/* Sums of float probabilities miss a round top-p by a little, which must not let one token more in: the nucleus
+ * holds this much less (as in Transformer-VQ's released code). */
+#define NUCLEUS_SLACK 1e-4
+
 /* How many of the candidates, sorted by falling probability, survive the filters. */
 static int64_t survivors(const lh_sampler *s, double total)
 {
     const lh_sampler_options *o = &s->options;
     int64_t count = o->top_k > 0 && o->top_k < s->vocab ? o->top_k : s->vocab;
-    double mass = 0.0, kept = 0.0;
+    double mass = 0.0, kept = 0.0, nucleus = o->top_p < 1.0 ? o->top_p - NUCLEUS_SLACK : INFINITY;
     for (int64_t i = 0; i < count; i++) {
         kept += s->candidates[i].value;
     }
     total = count < s->vocab ? kept : total;
     for (int64_t i = 0; i < count; i++) {
-        if (i > 0 && (mass >= o->top_p * total || s->candidates[i].value < o->min_p * s->candidates[0].value)) {
+        if (i > 0 && (mass >= nucleus * total || s->candidates[i].value < o->min_p * s->candidates[0].value)) {
             return i;
         }
         mass += s->candidates[i].value;

@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 typedef struct lh_sampler_options {
-    double temperature;        /* 0: always the most probable token */
-    int64_t top_k;             /* 0: off */
-    double top_p;              /* nucleus: the smallest set of most probable tokens with this mass; 1: off */
-    double min_p;              /* tokens at least this fraction as probable as the best; 0: off */
+    double temperature; /* 0: always the most probable token */
+    int64_t top_k;      /* 0: off */
+    double top_p;       /* nucleus: the smallest set of most probable tokens with this mass (less 1e-4); 1: off */
+    double min_p;       /* tokens at least this fraction as probable as the best; 0: off */
     double repetition_penalty; /* logits of recent tokens are divided (if positive) or multiplied by it; 1: off */
     int64_t repetition_window; /* how many recent tokens that concerns */
     uint64_t seed;

@@ -134,6 +134,7 @@ void lh_memory_begin(lh_memory *memory)
         entry->base = entry->live ? entry->live : entry->stored;
     }
     memset(memory->scratch, 0, sizeof memory->scratch);
+    memory->passing = NULL;
 }
 
 lh_memory_seen *lh_memory_look(const lh_memory *memory, lh_context *context)

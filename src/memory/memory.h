@@ -105,6 +105,8 @@ typedef struct lh_layer_io {
     /* filled by attend, or NULL: [value_width, value_width], a linear layer over what each head gives, before the
      * output projection */
     lh_tensor *head_mixer;
+    /* filled by sublayer, or NULL: [batch, 1, 1], what the layer's feed-forward part is multiplied by */
+    lh_tensor *hidden_scale;
 
     /* filled by the layer before write */
     lh_tensor *lse;       /* [batch, heads, tokens] */
@@ -178,6 +180,12 @@ typedef struct lh_memory_kind {
     /* Replaces the whole sublayer: from io->z (normed) to what joins the residual stream, [batch, tokens, width].
      * io->q, k, v are not made, and the layer has no projections of its own. May be NULL. */
     lh_tensor *(*sublayer)(lh_memory *memory, lh_layer_io *io);
+    /* After a whole layer, feed-forward part included: x [batch, rows, width] -> what goes on. Never runs a second
+     * time. May be NULL. */
+    lh_tensor *(*between)(lh_memory *memory, lh_context *context, int layer, lh_tensor *x);
+    /* How many rows each token has in the layers, side by side; enter makes them, and their mean after the final
+     * norm leaves the model. NULL: 1. */
+    int64_t (*copies)(const lh_memory_shape *shape);
     /* After attention. When io->segment_ends: takes the segment in and may set io->auxiliary. Must not change state
      * while io->context->recomputing. May be NULL. */
     void (*write)(lh_memory *memory, lh_layer_io *io);
@@ -265,6 +273,7 @@ struct lh_memory {
     /* Tensors that one layer of a forward pass leaves for later ones; the kind pins them. Cleared when a segment
      * begins. Kinds that use them are whole_layers_only. */
     lh_tensor *scratch[LH_MEMORY_SCRATCH];
+    void *passing; /* what enter leaves for between, in the context's arena; NULL where a forward pass begins */
     /* Attention statistics for reports, or NULL: called after each layer's attention with its sources and lse. */
     void (*observe)(void *user, const lh_layer_io *io);
     void *observe_user;

@@ -25,6 +25,13 @@ typedef enum lh_perceiver_dropping {
     LH_PERCEIVER_DROP_PREFIX, /* an exact share of those before the segment */
 } lh_perceiver_dropping;
 
+/* What queries are made of. */
+typedef enum lh_perceiver_queries {
+    LH_PERCEIVER_QUERIES_TOKENS,  /* each of its token */
+    LH_PERCEIVER_QUERIES_SHARED,  /* a learned vector in place of every token's embedding */
+    LH_PERCEIVER_QUERIES_INDEXED, /* one for each place in the segment */
+} lh_perceiver_queries;
+
 typedef struct lh_perceiver {
     int64_t inputs, latents, prefix;         /* M, N, P */
     int64_t embedding, width, heads, hidden; /* E, d, heads of the cross-attention, width of its MLP */
@@ -32,6 +39,12 @@ typedef struct lh_perceiver {
     bool gated, rms, norm_affine, norm_bias, attention_bias, output_bias, hidden_bias;
     double norm_eps, attention_dropout, output_dropout, hidden_dropout; /* probabilities; sublayers */
     double drop;                                                        /* of inputs */
+    int64_t train_inputs; /* so many inputs of an example are kept in training; 0: all */
+    lh_perceiver_queries queries;
+    int64_t copies;                   /* latents of a token */
+    int64_t offset;                   /* 1: queries stand a place behind their tokens, else 0 */
+    bool after[LH_MEMORY_MAX_LAYERS]; /* another cross block behind this layer, with weights of its own */
+    int extras;                       /* how many of those there are */
     lh_perceiver_dropping dropping;
     lh_perceiver_positions positions;
     int64_t rows; /* of the position table */
@@ -42,7 +55,8 @@ typedef struct lh_perceiver {
     double frequency[]; /* [rope.rotated / 2] */
 } lh_perceiver;
 
-/* Parameters of no layer. */
+/* Parameters of no layer; a layer with another cross block behind it has those from the queries' norm on to DOWN.
+ */
 enum {
     LH_PERCEIVER_LATENT, /* Wz [d, E], E -> d */
     LH_PERCEIVER_LATENT_BIAS,
@@ -64,8 +78,10 @@ enum {
     LH_PERCEIVER_UP_BIAS,
     LH_PERCEIVER_DOWN, /* [d, hidden] */
     LH_PERCEIVER_DOWN_BIAS,
-    LH_PERCEIVER_TABLE, /* position tables: up to three */
-    LH_PERCEIVER_PARAMETERS = LH_PERCEIVER_TABLE + 3
+    LH_PERCEIVER_TABLE,                                /* position tables: up to three */
+    LH_PERCEIVER_QUERY_TABLE = LH_PERCEIVER_TABLE + 3, /* learned queries [1 or N, E] */
+    LH_PERCEIVER_COPY_TABLE,                           /* [copies, d]: what tells latents of a token apart */
+    LH_PERCEIVER_PARAMETERS
 };
 
 /* State. The first two in training, too. */
@@ -77,6 +93,7 @@ enum {
     LH_PERCEIVER_VALUES,
     LH_PERCEIVER_ARRANGED, /* running i32 [B, 1]: the place of the token behind row P - 1 of the keys; -1: unknown
                             */
+    LH_PERCEIVER_EXTRA,    /* keys and values of the other cross blocks, two entries each */
 };
 
 lh_status lh_perceiver_create(lh_memory *memory, lh_error *error);
@@ -111,5 +128,8 @@ bool lh_perceiver_make_plan(const lh_memory *memory, lh_context *context, const 
                             const int32_t *segment, lh_perceiver_plan *plan);
 
 lh_tensor *lh_perceiver_enter(lh_memory *memory, lh_entry_io *io);
+lh_tensor *lh_perceiver_between(lh_memory *memory, lh_context *context, int layer, lh_tensor *x);
+/* Several latents of a token see each other in the layers. */
+void lh_perceiver_read(lh_memory *memory, lh_layer_io *io);
 
 #endif

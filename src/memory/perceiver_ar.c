@@ -37,6 +37,17 @@ static const lh_recipe_key keys[] = {
      ONLY " memory.position_table=image",
      "all channels of a pixel one after another, or all pixels of a channel; a start token stands before the "
      "first"},
+    {"memory", "cross_after", LH_RECIPE_LIST, "", 0, LH_MEMORY_MAX_LAYERS - 1, NULL, ONLY,
+     "layers, counted from 0, behind which another cross-attention reads the same inputs, with weights of its own"},
+    {"memory", "queries", LH_RECIPE_CHOICE, "tokens", 0, 0, "tokens|shared|indexed", ONLY,
+     "what latents start from: their own tokens, one learned vector, or a learned vector for each place in the "
+     "segment"},
+    {"memory", "latents_per_token", LH_RECIPE_INTEGER, "1", 1, 64, NULL, ONLY,
+     "latents of each predicted token, told apart by learned vectors; their mean leaves the model"},
+    {"memory", "query_offset", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, ONLY,
+     "queries of the cross-attention stand where the token that they predict will be"},
+    {"memory", "train_inputs", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, ONLY,
+     "training keeps a random subset of so many inputs of each example, in place of memory.cross_dropout; 0: all"},
     {0},
 };
 
@@ -67,7 +78,10 @@ static void read_sizes(lh_perceiver *p, const lh_memory_shape *shape)
     p->hidden = lh_recipe_integer(r, "model.hidden");
     p->hidden = p->hidden ? p->hidden : 4 * p->width;
     p->rows = lh_recipe_integer(r, "memory.position_rows");
-    p->rows = p->rows ? p->rows : p->inputs + 1;
+    p->offset = lh_recipe_boolean(r, "memory.query_offset");
+    p->rows = p->rows ? p->rows : p->inputs + 1 + p->offset;
+    p->copies = lh_recipe_integer(r, "memory.latents_per_token");
+    p->train_inputs = lh_recipe_integer(r, "memory.train_inputs");
     p->image_width = lh_recipe_integer(r, "memory.image_width");
     p->image_height = lh_recipe_integer(r, "memory.image_height");
     p->image_channels = lh_recipe_integer(r, "memory.image_channels");
@@ -84,6 +98,7 @@ static void read_style(lh_perceiver *p, const lh_memory_shape *shape)
 {
     static const char *const rules[] = {"all", "own", "prefix", NULL};
     static const char *const tables[] = {"none", "sinusoidal", "learned", "image", NULL};
+    static const char *const queries[] = {"tokens", "shared", "indexed", NULL};
     const lh_recipe *r = shape->recipe;
     (void)lh_activation_find(lh_recipe_string(r, "model.activation"), &p->activation, &p->gated);
     p->rms = strcmp(lh_recipe_string(r, "model.norm"), "rms") == 0;
@@ -99,6 +114,7 @@ static void read_style(lh_perceiver *p, const lh_memory_shape *shape)
     p->drop = lh_recipe_real(r, "memory.cross_dropout");
     p->dropping = (lh_perceiver_dropping)choice(lh_recipe_string(r, "memory.cross_dropout_rule"), rules);
     p->positions = (lh_perceiver_positions)choice(lh_recipe_string(r, "memory.position_table"), tables);
+    p->queries = (lh_perceiver_queries)choice(lh_recipe_string(r, "memory.queries"), queries);
     p->planar = strcmp(lh_recipe_string(r, "memory.image_order"), "channels") == 0;
 }
 
@@ -110,9 +126,50 @@ static void read_rope(lh_perceiver *p, const lh_recipe *r, int64_t rotated)
                                 .interleaved = lh_recipe_boolean(r, "model.rope_interleaved"),
                                 .frequency = p->frequency,
                                 .magnitude = 1.0};
-    lh_rope_frequencies(p->frequency, rotated, lh_recipe_real(r, "model.rope_base"),
-                        lh_recipe_real(r, "model.rope_factor"),
-                        strcmp(lh_recipe_string(r, "model.rope_spacing"), "closed") == 0);
+    bool closed = strcmp(lh_recipe_string(r, "model.rope_spacing"), "closed") == 0;
+    /* A base that is the number of places grows with them. */
+    double base = lh_recipe_real(r, "model.rope_base") + (closed ? (double)p->offset : 0.0);
+    lh_rope_frequencies(p->frequency, rotated, base, lh_recipe_real(r, "model.rope_factor"), closed);
+}
+
+static lh_status read_extras(lh_perceiver *p, const lh_memory_shape *shape, lh_error *error)
+{
+    size_t count;
+    const int64_t *layers = lh_recipe_list(shape->recipe, "memory.cross_after", &count);
+    for (size_t i = 0; i < count; i++) {
+        if (layers[i] >= shape->layers) {
+            return lh_recipe_reject(shape->recipe, "memory.cross_after", error,
+                                    "names layer %lld of a model whose last layer is %lld", (long long)layers[i],
+                                    (long long)shape->layers - 1);
+        }
+        if (p->after[layers[i]]) {
+            return lh_recipe_reject(shape->recipe, "memory.cross_after", error, "names layer %lld twice",
+                                    (long long)layers[i]);
+        }
+        p->after[layers[i]] = true;
+        p->extras++;
+    }
+    return LH_OK;
+}
+
+static lh_status check_copies(const lh_perceiver *p, const lh_recipe *r, lh_error *error)
+{
+    const char *positions = lh_recipe_string(r, "model.positions");
+    if (p->copies == 1) {
+        return LH_OK;
+    }
+    if (strcmp(positions, "none") != 0 && strcmp(positions, "rotary") != 0) {
+        return lh_recipe_reject(r, "model.positions", error,
+                                "must be rotary or none with memory.latents_per_token = %lld",
+                                (long long)p->copies);
+    }
+    if (!lh_recipe_boolean(r, "model.see_self")) {
+        return lh_recipe_reject(r, "model.see_self", error,
+                                "must be true with memory.latents_per_token = %lld: latents of a token see each "
+                                "other",
+                                (long long)p->copies);
+    }
+    return LH_OK;
 }
 
 static lh_status check(const lh_perceiver *p, const lh_recipe *r, lh_error *error)
@@ -137,6 +194,10 @@ static lh_status check(const lh_perceiver *p, const lh_recipe *r, lh_error *erro
         return lh_recipe_reject(r, "memory.position_table", error, "needs embeddings of even width, not %lld",
                                 (long long)p->embedding);
     }
+    if (p->train_inputs > 0 && p->drop > 0.0) {
+        return lh_recipe_reject(r, "memory.train_inputs", error,
+                                "does not go with memory.cross_dropout: both hide inputs in training");
+    }
     (void)lh_recipe_list(r, "model.cutoffs", &bands);
     if (bands > 0) {
         return lh_recipe_reject(r, "model.cutoffs", error,
@@ -153,6 +214,8 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     read_sizes(&sizes, shape);
     read_style(&sizes, shape);
     LH_TRY(check(&sizes, r, error));
+    LH_TRY(check_copies(&sizes, r, error));
+    LH_TRY(read_extras(&sizes, shape, error));
     int64_t head = sizes.embedding / sizes.heads;
     int64_t rotated = 2 * (int64_t)(lh_recipe_real(r, "model.rope_fraction") * (double)head / 2.0);
     lh_perceiver *p = lh_heap_alloc(sizeof *p + sizeof(double) * (size_t)(rotated / 2));
@@ -170,6 +233,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
 typedef struct builder {
     lh_parameters *list;
     lh_memory_parameters *out;
+    char prefix[32]; /* of names */
     lh_status status;
     lh_error *error;
 } builder;
@@ -177,10 +241,12 @@ typedef struct builder {
 static void add(builder *b, int which, int ndim, int64_t rows, int64_t columns, lh_init_kind init, double scale,
                 lh_parameter_group group, const char *name)
 {
+    char text[96];
     int64_t shape[2] = {rows, columns};
     bool decay = ndim == 2 && which < LH_PERCEIVER_TABLE;
     if (b->status == LH_OK) {
-        b->status = lh_parameters_add(b->list, &b->out->tensors[which], name, ndim, shape, init, scale, decay,
+        (void)snprintf(text, sizeof text, "%s%s", b->prefix, name);
+        b->status = lh_parameters_add(b->list, &b->out->tensors[which], text, ndim, shape, init, scale, decay,
                                       group, b->error);
     }
 }
@@ -189,10 +255,10 @@ static void add(builder *b, int which, int ndim, int64_t rows, int64_t columns, 
 static void add_linear(builder *b, int which, int64_t out, int64_t in, bool bias, const char *name)
 {
     char text[64];
-    (void)snprintf(text, sizeof text, "memory.%s.weight", name);
+    (void)snprintf(text, sizeof text, "%s.weight", name);
     add(b, which, 2, out, in, LH_INIT_TRUNCATED_EXACT, 1.0 / sqrt((double)in), LH_GROUP_MAIN, text);
     if (bias) {
-        (void)snprintf(text, sizeof text, "memory.%s.bias", name);
+        (void)snprintf(text, sizeof text, "%s.bias", name);
         add(b, which + 1, 1, out, 0, LH_INIT_CONSTANT, 0.0, LH_GROUP_MAIN, text);
     }
 }
@@ -201,28 +267,28 @@ static void add_norm(builder *b, const lh_perceiver *p, int which, int64_t width
 {
     char text[64];
     if (p->norm_affine) {
-        (void)snprintf(text, sizeof text, "memory.%s.weight", name);
+        (void)snprintf(text, sizeof text, "%s.weight", name);
         add(b, which, 1, width, 0, LH_INIT_CONSTANT, 1.0, LH_GROUP_MAIN, text);
     }
     if (p->norm_bias) {
-        (void)snprintf(text, sizeof text, "memory.%s.bias", name);
+        (void)snprintf(text, sizeof text, "%s.bias", name);
         add(b, which + 1, 1, width, 0, LH_INIT_CONSTANT, 0.0, LH_GROUP_MAIN, text);
     }
 }
 
 static void add_tables(builder *b, const lh_perceiver *p)
 {
-    static const char *const names[3] = {"memory.columns.table", "memory.rows.table", "memory.channels.table"};
+    static const char *const names[3] = {"columns.table", "rows.table", "channels.table"};
     const int64_t rows[3] = {p->image_width + 2, p->image_height + 2, p->image_channels + 2};
     switch (p->positions) {
     case LH_PERCEIVER_NOTHING: break;
     case LH_PERCEIVER_SINUSOIDAL: /* constant, but stored, as the released model has it */
         add(b, LH_PERCEIVER_TABLE, 2, p->rows, p->embedding, LH_INIT_SINUSOIDS, 10000.0, LH_GROUP_STATISTICS,
-            "memory.positions.table");
+            "positions.table");
         break;
     case LH_PERCEIVER_LEARNED:
         add(b, LH_PERCEIVER_TABLE, 2, p->rows, p->embedding, LH_INIT_TRUNCATED, 1.0, LH_GROUP_MAIN,
-            "memory.positions.table");
+            "positions.table");
         break;
     case LH_PERCEIVER_IMAGE:
         for (int i = 0; i < 3; i++) {
@@ -233,25 +299,44 @@ static void add_tables(builder *b, const lh_perceiver *p)
     }
 }
 
+/* A cross block but for what makes its queries of tokens. */
+static void add_block(builder *b, const lh_perceiver *p)
+{
+    add_norm(b, p, LH_PERCEIVER_QUERY_GAIN, p->width, "query_norm");
+    add_norm(b, p, LH_PERCEIVER_INPUT_GAIN, p->embedding, "input_norm");
+    add_linear(b, LH_PERCEIVER_QUERY, p->embedding, p->width, p->attention_bias, "query");
+    add_linear(b, LH_PERCEIVER_KEY, p->embedding, p->embedding, p->attention_bias, "key");
+    add_linear(b, LH_PERCEIVER_VALUE, p->embedding, p->embedding, p->attention_bias, "value");
+    add_linear(b, LH_PERCEIVER_OUTPUT, p->width, p->embedding, p->output_bias, "output");
+    add_norm(b, p, LH_PERCEIVER_HIDDEN_GAIN, p->width, "hidden_norm");
+    add_linear(b, LH_PERCEIVER_UP, p->gated ? 2 * p->hidden : p->hidden, p->width, p->hidden_bias, "up");
+    add_linear(b, LH_PERCEIVER_DOWN, p->width, p->hidden, p->hidden_bias, "down");
+}
+
 static lh_status parameters(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
                             lh_error *error)
 {
     const lh_perceiver *p = shape->options;
-    builder b = {.list = list, .out = out, .status = LH_OK, .error = error};
+    builder b = {.list = list, .out = out, .prefix = "memory.", .status = LH_OK, .error = error};
     if (layer >= 0) {
-        return LH_OK;
+        (void)snprintf(b.prefix, sizeof b.prefix, "layers.%d.memory.", layer);
+        if (p->after[layer]) {
+            add_block(&b, p);
+        }
+        return b.status;
     }
     add_linear(&b, LH_PERCEIVER_LATENT, p->width, p->embedding, true, "latent");
-    add_norm(&b, p, LH_PERCEIVER_QUERY_GAIN, p->width, "query_norm");
-    add_norm(&b, p, LH_PERCEIVER_INPUT_GAIN, p->embedding, "input_norm");
-    add_linear(&b, LH_PERCEIVER_QUERY, p->embedding, p->width, p->attention_bias, "query");
-    add_linear(&b, LH_PERCEIVER_KEY, p->embedding, p->embedding, p->attention_bias, "key");
-    add_linear(&b, LH_PERCEIVER_VALUE, p->embedding, p->embedding, p->attention_bias, "value");
-    add_linear(&b, LH_PERCEIVER_OUTPUT, p->width, p->embedding, p->output_bias, "output");
-    add_norm(&b, p, LH_PERCEIVER_HIDDEN_GAIN, p->width, "hidden_norm");
-    add_linear(&b, LH_PERCEIVER_UP, p->gated ? 2 * p->hidden : p->hidden, p->width, p->hidden_bias, "up");
-    add_linear(&b, LH_PERCEIVER_DOWN, p->width, p->hidden, p->hidden_bias, "down");
+    add_block(&b, p);
     add_tables(&b, p);
+    if (p->queries != LH_PERCEIVER_QUERIES_TOKENS) {
+        int64_t rows = p->queries == LH_PERCEIVER_QUERIES_SHARED ? 1 : p->latents;
+        add(&b, LH_PERCEIVER_QUERY_TABLE, 2, rows, p->embedding, LH_INIT_TRUNCATED, 1.0, LH_GROUP_MAIN,
+            "queries.table");
+    }
+    if (p->copies > 1) {
+        add(&b, LH_PERCEIVER_COPY_TABLE, 2, p->copies, p->width, LH_INIT_TRUNCATED, 0.02, LH_GROUP_MAIN,
+            "copies.table");
+    }
     return b.status;
 }
 
@@ -269,24 +354,36 @@ static int64_t reach(const lh_memory_shape *shape)
     return ((const lh_perceiver *)shape->options)->prefix;
 }
 
+/* For each token: with several latents each of them sees all of theirs. */
 static double keys_seen(const lh_memory_shape *shape, int layer)
 {
+    double copies = (double)((const lh_perceiver *)shape->options)->copies;
     (void)layer;
-    return ((double)shape->segment + 1.0) / 2.0;
+    return copies * copies * ((double)shape->segment + 1.0) / 2.0;
 }
 
-/* Keys and values of the inputs before the segment, shared by its tokens, and the cross-attention itself. */
+/* Products of a token's other latents with the layers' weights. */
+static double copies_flops(const lh_memory_shape *shape, const lh_perceiver *p)
+{
+    double width = (double)p->width, head = (double)(shape->key_width + shape->value_width);
+    double layer =
+        width * head * (double)(shape->heads + shape->kv_heads) + (double)((p->gated ? 3 : 2) * p->hidden) * width;
+    double block = 2.0 * (double)p->embedding * width + (double)((p->gated ? 3 : 2) * p->hidden) * width;
+    return 2.0 * (double)(p->copies - 1) * (layer * (double)shape->layers + block * (1.0 + p->extras));
+}
+
+/* Keys and values of the inputs before the segment, shared by its tokens, and the cross-attentions themselves. */
 static double entry_flops(const lh_memory_shape *shape)
 {
     const lh_perceiver *p = shape->options;
     double e = (double)p->embedding, before = (double)p->prefix, n = (double)p->latents;
-    return 4.0 * e * e * before / n + 4.0 * e * (before + (n + 1.0) / 2.0);
+    double block = 4.0 * e * e * before / n + 4.0 * e * (before + (n + 1.0) / 2.0) * (double)p->copies;
+    return block * (1.0 + p->extras) + copies_flops(shape, p);
 }
 
-static void read(lh_memory *memory, lh_layer_io *io)
+static int64_t copies(const lh_memory_shape *shape)
 {
-    (void)memory;
-    (void)io;
+    return ((const lh_perceiver *)shape->options)->copies;
 }
 
 /* ---- published configurations ---- */
@@ -385,7 +482,9 @@ const lh_memory_kind lh_memory_perceiver_ar = {
     .entry_flops = entry_flops,
     .create = lh_perceiver_create,
     .enter = lh_perceiver_enter,
-    .read = read,
+    .between = lh_perceiver_between,
+    .copies = copies,
+    .read = lh_perceiver_read,
     .prime = lh_perceiver_prime,
     .unread = lh_perceiver_unread,
 };

@@ -19,6 +19,11 @@ lh_status lh_perceiver_create(lh_memory *memory, lh_error *error)
         LH_TRY(lh_memory_add(memory, LH_STATE_RUNNING, memory->dtype, 4, keys, error, "inputs.keys"));
         LH_TRY(lh_memory_add(memory, LH_STATE_RUNNING, memory->dtype, 4, keys, error, "inputs.values"));
         LH_TRY(lh_memory_add(memory, LH_STATE_RUNNING, LH_I32, 2, one, error, "inputs.arranged"));
+        for (int i = 0; i < p->extras; i++) {
+            LH_TRY(lh_memory_add(memory, LH_STATE_RUNNING, memory->dtype, 4, keys, error, "inputs.keys.%d", i + 1));
+            LH_TRY(
+                lh_memory_add(memory, LH_STATE_RUNNING, memory->dtype, 4, keys, error, "inputs.values.%d", i + 1));
+        }
     }
     return LH_OK;
 }
@@ -164,30 +169,55 @@ void lh_perceiver_unread(lh_memory *memory, lh_context *context, int64_t count)
 
 /* ---- which inputs are keys ---- */
 
-/* Draws which inputs stay: keep [B, P + N] over the slots before the segment and the segment, 1 or 0. */
+/* Marks `need` of the true entries of row [count]; each subset is equally likely (Knuth's algorithm S). words: one
+ * random number for each entry. */
+static void choose(uint8_t *row, int64_t count, int64_t need, const lh_context *context, uint64_t words)
+{
+    int64_t left = 0;
+    for (int64_t j = 0; j < count; j++) {
+        left += row[j];
+    }
+    for (int64_t j = 0; j < count; j++) {
+        if (row[j]) {
+            uint32_t word = lh_dropout_word(context->seed, words + (uint64_t)j);
+            row[j] = (double)word * 0x1p-32 * (double)left < (double)need;
+            need -= row[j];
+            left--;
+        }
+    }
+}
+
+/* Draws which inputs of a lane stay: row [P + N] over the slots before the segment and the segment. */
+static void draw_lane(const lh_memory *memory, const lh_context *context, int64_t lane, int64_t held, uint8_t *row)
+{
+    const lh_perceiver *p = memory->shape->options;
+    uint64_t words = context->random_offset + (uint64_t)(lane * p->inputs);
+    uint32_t threshold = lh_dropout_threshold(p->drop);
+    bool before = p->dropping == LH_PERCEIVER_DROP_PREFIX;
+    for (int64_t j = 0; j < p->inputs; j++) {
+        row[j] = j >= p->prefix - held;
+        if (p->train_inputs > 0 && memory->valid && j >= p->prefix) { /* what fills a crop up is no input */
+            row[j] = memory->valid[lane * p->latents + j - p->prefix];
+        } else if (p->train_inputs == 0 && !before && row[j]) {
+            row[j] = lh_dropout_word(context->seed, words + (uint64_t)j) >= threshold;
+        }
+    }
+    if (p->train_inputs > 0) {
+        choose(row, before ? p->prefix : p->inputs, p->train_inputs, context, words);
+    } else if (before) {
+        choose(row, p->prefix, held - (int64_t)(p->drop * (double)held), context, words);
+    }
+    for (int64_t j = p->prefix; j < p->inputs && before; j++) {
+        row[j] = 1;
+    }
+}
+
+/* keep [B, P + N]: 1 or 0 */
 static void draw(const lh_memory *memory, lh_context *context, const lh_perceiver_inputs *inputs, uint8_t *keep)
 {
     const lh_perceiver *p = memory->shape->options;
-    uint32_t threshold = lh_dropout_threshold(p->drop);
     for (int64_t lane = 0; lane < memory->batch; lane++) {
-        uint8_t *row = keep + lane * p->inputs;
-        int64_t held = inputs->count[lane], left = held, need = held - (int64_t)(p->drop * (double)held);
-        for (int64_t j = 0; j < p->inputs; j++) {
-            uint32_t word =
-                lh_dropout_word(context->seed, context->random_offset + (uint64_t)(lane * p->inputs + j));
-            if (p->dropping != LH_PERCEIVER_DROP_PREFIX) {
-                row[j] = word >= threshold;
-            } else if (j >= p->prefix) {
-                row[j] = 1;
-            } else if (j >= p->prefix - held) { /* each subset of `need` is equally likely (Knuth's algorithm S) */
-                row[j] = (double)word * 0x1p-32 * (double)left < (double)need;
-                need -= row[j];
-                left--;
-            } else {
-                row[j] = 0;
-            }
-        }
-        memset(row, 0, (size_t)(p->prefix - held));
+        draw_lane(memory, context, lane, inputs->count[lane], keep + lane * p->inputs);
     }
     context->random_offset += (uint64_t)(memory->batch * p->inputs);
 }
@@ -207,7 +237,7 @@ static bool plan_all(const lh_memory *memory, lh_context *context, const lh_perc
 {
     const lh_perceiver *p = memory->shape->options;
     int64_t batch = memory->batch, n = p->latents, longest = 0;
-    bool even = true;
+    bool even = p->copies == 1; /* several latents of a token: what each sees is always said */
     for (int64_t lane = 0; lane < batch; lane++) {
         longest = inputs->count[lane] > longest ? inputs->count[lane] : longest;
         even = even && inputs->count[lane] == inputs->count[0];
@@ -321,7 +351,7 @@ bool lh_perceiver_make_plan(const lh_memory *memory, lh_context *context, const 
                             const int32_t *segment, lh_perceiver_plan *plan)
 {
     const lh_perceiver *p = memory->shape->options;
-    bool dropping = p->drop > 0.0 && context->training;
+    bool dropping = (p->drop > 0.0 || p->train_inputs > 0) && context->training;
     return dropping ? plan_kept(memory, context, inputs, segment, plan)
                     : plan_all(memory, context, inputs, segment, plan);
 }

@@ -16,6 +16,10 @@ static const lh_recipe_key keys[] = {
      "prefix, as published for decoding, the best so far (evaluation and generation only)"},
     {"memory", "routing_heads", LH_RECIPE_INTEGER, "1", 0, 1024, NULL, ROUTING,
      "heads of a layer that attend within clusters (the first ones)"},
+    {"memory", "cluster_strided_heads", LH_RECIPE_INTEGER, "0", 0, 1024, NULL, ROUTING,
+     "heads behind the routing ones, not more of them, whose clusters take tokens at even distances from near to "
+     "far; "
+     "only with memory.routing = full"},
     {"memory", "strided_heads", LH_RECIPE_INTEGER, "0", 0, 1024, NULL, ROUTING,
      "heads that see the same place in every earlier block; the rest are local"},
     {"memory", "skip_first", LH_RECIPE_INTEGER, "0", 0, 512, NULL, ROUTING,
@@ -41,9 +45,9 @@ static const lh_recipe_key keys[] = {
      "factor on logits in clusters; published: 1, without 1/sqrt(key_width)"},
     {"memory", "commitment", LH_RECIPE_REAL, "1e-4", 0, 1e3, NULL, ROUTING,
      "weight of the loss that keeps queries near their centroids (beta)"},
-    {"memory", "assignment", LH_RECIPE_CHOICE, "centroids", 0, 0, "centroids|random", ROUTING,
-     "how tokens are scored for clusters: by centroids, or at random, anew for each training window (the paper's "
-     "baseline)"},
+    {"memory", "assignment", LH_RECIPE_CHOICE, "centroids", 0, 0, "centroids|random|lsh", ROUTING,
+     "how tokens are scored for clusters: by centroids; at random, anew for each training window (the paper's "
+     "baseline); or lsh, by the signs of log2(clusters) fixed projections, without learning"},
     {"memory", "centroid_decay", LH_RECIPE_REAL, "0.999", 0, 1, NULL, ROUTING,
      "of the moving averages of centroids"},
     {"memory", "centroid_start", LH_RECIPE_CHOICE, "counted", 0, 0, "counted|data|official", ROUTING,
@@ -65,7 +69,7 @@ static int depth(const lh_memory_shape *shape, int layer)
 int64_t lh_routing_heads(const lh_memory_shape *shape, int layer)
 {
     const lh_routing *r = shape->options;
-    return depth(shape, layer) < r->skip_first ? 0 : r->heads;
+    return depth(shape, layer) < r->skip_first ? 0 : r->heads + r->spread;
 }
 
 int64_t lh_routing_strided(const lh_memory_shape *shape, int layer)
@@ -120,10 +124,11 @@ static lh_status check_model(const lh_memory_shape *shape, const lh_routing *r, 
     if (!lh_recipe_boolean(recipe, "model.see_self")) {
         return lh_recipe_reject(recipe, "model.see_self", error, "does not go with memory.kind = routing");
     }
-    if (r->heads + r->strided > shape->heads) {
-        return lh_recipe_reject(recipe, "memory.routing_heads", error,
-                                "and memory.strided_heads are more than the %lld heads of a layer",
-                                (long long)shape->heads);
+    if (r->heads + r->spread + r->strided > shape->heads) {
+        return lh_recipe_reject(
+            recipe, "memory.routing_heads", error,
+            "and memory.cluster_strided_heads and memory.strided_heads are more than the %lld heads of a layer",
+            (long long)shape->heads);
     }
     if (!r->share_keys && r->heads > 0 && r->cluster_relative) {
         return lh_recipe_reject(recipe, "memory.cluster_relative", error,
@@ -134,6 +139,15 @@ static lh_status check_model(const lh_memory_shape *shape, const lh_routing *r, 
         return lh_recipe_reject(recipe, "memory.routing", error,
                                 "is for models whose queries are the keys: set it to causal with "
                                 "memory.share_keys = false");
+    }
+    if (r->spread > r->heads) {
+        return lh_recipe_reject(recipe, "memory.cluster_strided_heads", error,
+                                "are more than memory.routing_heads = %lld", (long long)r->heads);
+    }
+    if (r->spread > 0 && r->mode != LH_ROUTING_FULL) {
+        return lh_recipe_reject(recipe, "memory.cluster_strided_heads", error,
+                                "sort the whole window, later tokens included: they go with memory.routing = full "
+                                "alone");
     }
     if (r->look_back % r->block != 0) {
         return lh_recipe_reject(recipe, "memory.look_back", error, "is no multiple of memory.block = %lld",
@@ -151,6 +165,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
 {
     static const char *const modes[] = {"causal", "prefix", "full"};
     static const char *const starts[] = {"counted", "data", "official"};
+    static const char *const assignments[] = {"centroids", "random", "lsh"};
     const lh_recipe *recipe = shape->recipe;
     lh_routing *r = lh_heap_alloc(sizeof *r);
     *options = r;
@@ -161,6 +176,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     r->start = (lh_centroid_start)choice_index(recipe, "memory.centroid_start", starts, 3);
     r->heads = lh_recipe_integer(recipe, "memory.routing_heads");
     r->strided = lh_recipe_integer(recipe, "memory.strided_heads");
+    r->spread = lh_recipe_integer(recipe, "memory.cluster_strided_heads");
     r->skip_first = lh_recipe_integer(recipe, "memory.skip_first");
     r->clusters = lh_recipe_integer(recipe, "memory.clusters");
     r->size = lh_recipe_integer(recipe, "memory.cluster_size");
@@ -172,7 +188,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     r->cluster_relative = lh_recipe_boolean(recipe, "memory.cluster_relative");
     r->mixer = lh_recipe_boolean(recipe, "memory.head_mixer");
     r->share_keys = lh_recipe_boolean(recipe, "memory.share_keys");
-    r->random = strcmp(lh_recipe_string(recipe, "memory.assignment"), "random") == 0;
+    r->assignment = (lh_routing_assignment)choice_index(recipe, "memory.assignment", assignments, 3);
     r->scale = lh_recipe_real(recipe, "memory.routing_scale");
     r->commitment = lh_recipe_real(recipe, "memory.commitment");
     r->decay = lh_recipe_real(recipe, "memory.centroid_decay");
@@ -181,6 +197,7 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     } else if (strcmp(lh_recipe_string(recipe, "memory.kind"), "routing-pairs") == 0) {
         LH_TRY(lh_routing_pairs_configure(shape, r, error));
     }
+    LH_TRY(lh_routing_hash_check(shape, r, error));
     return check_model(shape, r, error);
 }
 
@@ -233,12 +250,18 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
         if (r->cluster_relative && layer < shape->layers) {
             add_tables(&l, shape, LH_ROUTING_CLUSTER_KEYS, "cluster_keys.table", "cluster_values.table");
         }
-        add(&l, LH_ROUTING_CENTROIDS, 3, centroids, LH_INIT_NORMED_ROWS, 1.0, false, LH_GROUP_STATISTICS,
-            "centroids");
-        add(&l, LH_ROUTING_MEANS, 3, centroids, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_STATISTICS,
-            "centroid_means");
-        add(&l, LH_ROUTING_COUNTS, 2, centroids, LH_INIT_CONSTANT, -1.0, false, LH_GROUP_STATISTICS,
-            "centroid_counts");
+        if (r->assignment == LH_ROUTING_BY_HASH) {
+            int64_t projections[3] = {routing, lh_routing_hash_bits(r), shape->key_width};
+            add(&l, LH_ROUTING_PROJECTIONS, 3, projections, LH_INIT_NORMAL, 1.0, false, LH_GROUP_STATISTICS,
+                "projections");
+        } else {
+            add(&l, LH_ROUTING_CENTROIDS, 3, centroids, LH_INIT_NORMED_ROWS, 1.0, false, LH_GROUP_STATISTICS,
+                "centroids");
+            add(&l, LH_ROUTING_MEANS, 3, centroids, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_STATISTICS,
+                "centroid_means");
+            add(&l, LH_ROUTING_COUNTS, 2, centroids, LH_INIT_CONSTANT, -1.0, false, LH_GROUP_STATISTICS,
+                "centroid_counts");
+        }
     }
     if (r->mixer) {
         int64_t square[2] = {shape->value_width, shape->value_width};
@@ -285,13 +308,14 @@ static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
 {
     const lh_memory_shape *shape = memory->shape;
     const lh_routing *r = shape->options;
-    int64_t heads = r->heads, near[3] = {memory->batch, shape->segment, heads};
+    int64_t heads = r->heads + r->spread, near[3] = {memory->batch, shape->segment, heads};
     int64_t sum[3] = {heads, r->clusters, shape->key_width};
     int64_t scores[3] = {memory->batch, shape->segment, heads * r->clusters};
     if (!memory->inference) {
         char stack[LH_ROUTING_STACK];
+        bool hashed = r->assignment == LH_ROUTING_BY_HASH; /* projections do not learn */
         lh_routing_layer_name(shape, layer, stack);
-        for (int kind = 0; kind < (lh_routing_shares_keys(shape, layer) ? 1 : 2); kind++) {
+        for (int kind = 0; kind < (hashed ? 0 : lh_routing_shares_keys(shape, layer) ? 1 : 2); kind++) {
             const char *of = kind ? "key_" : "";
             LH_TRY(lh_memory_add(memory, LH_STATE_STATISTIC, memory->dtype, 3, sum, error, "%s.cluster_%ssums",
                                  stack, of));
@@ -314,6 +338,7 @@ static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
 
 static lh_status create(lh_memory *memory, lh_error *error)
 {
+    LH_TRY(lh_routing_image_create(memory, error));
     for (int layer = 0; layer < memory->shape->layers + memory->shape->encoder_layers; layer++) {
         lh_memory_layer(memory, layer);
         if (lh_routing_heads(memory->shape, layer) > 0) {
@@ -394,6 +419,10 @@ static const char *cannot_write(const lh_memory_shape *shape)
     const lh_routing *r = shape->options;
     if (r->mode != LH_ROUTING_FULL || r->heads == 0) {
         return NULL;
+    }
+    if (r->spread > 0) {
+        return "chooses clusters from whole windows, later tokens included (memory.routing = full), and its "
+               "cluster-strided heads know no other way";
     }
     return r->share_keys
                ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "

@@ -1,9 +1,10 @@
 /* Routing Transformer (Roy, Saffar, Vaswani, Grangier 2021), what its files share. docs/methods/routing.md tells
  * the method.
  *
- * In a layer's heads, in this order: routing heads, whose queries see the members of their k-means cluster; strided
- * heads, which see the same place of every earlier block; local heads, which see their own block and those before
- * it. Layers before skip_first have local heads only. */
+ * In a layer's heads, in this order: routing heads, whose queries see the members of their k-means cluster;
+ * cluster-strided heads, whose clusters are spread over near and far tokens; strided heads, which see the same
+ * place of every earlier block; local heads, which see their own block and those before it. Layers before
+ * skip_first have local heads only. */
 #ifndef LH_MEMORY_ROUTING_H
 #define LH_MEMORY_ROUTING_H
 
@@ -16,10 +17,18 @@ typedef enum lh_routing_mode {
     LH_ROUTING_FULL,   /* as published: a centroid takes the best of the whole window, later tokens included */
 } lh_routing_mode;
 
+/* What scores a token for a cluster. */
+typedef enum lh_routing_assignment {
+    LH_ROUTING_BY_CENTROIDS,
+    LH_ROUTING_AT_RANDOM, /* numbers that are drawn, not computed: the paper's baseline */
+    LH_ROUTING_BY_HASH,   /* signs of fixed projections: 1 for the bucket of the token, 0 for others */
+} lh_routing_assignment;
+
 /* An image: tokens are channel values, in blocks of rows and columns, within a block row by row. */
 typedef struct lh_routing_image {
     int64_t height, width, channels;   /* 0: text */
     int64_t values;                    /* of a channel: the model's vocabulary */
+    int64_t classes;                   /* of images; the token in front of one is its class. 0: none */
     double scale;                      /* of embeddings */
     int64_t block_height, block_width; /* in pixels times channels along the width; 0: one row after another */
     int64_t look_back_height, look_back_width; /* the same, of what local heads see */
@@ -30,13 +39,14 @@ typedef struct lh_routing_image {
 typedef struct lh_routing {
     lh_routing_mode mode;
     int64_t heads, strided, skip_first; /* routing and strided heads of a layer that has them */
+    int64_t spread;                     /* cluster-strided heads */
     int64_t clusters, size;             /* K; w members at most */
     int64_t block, look_back;           /* Q, F in tokens */
     int64_t distance;                   /* R: the farthest distance with an entry of its own in the tables */
     bool relative, cluster_relative;    /* Shaw's tables for local and for routing heads */
     bool mixer;                         /* a linear layer over each head's output, one for all heads */
     bool share_keys;                    /* keys are the queries */
-    bool random;                        /* scores are drawn, not computed: the paper's baseline */
+    lh_routing_assignment assignment;
     double commitment, decay, scale;
     lh_centroid_start start;
     lh_routing_image image;
@@ -49,16 +59,20 @@ enum {
     LH_ROUTING_LOCAL_VALUES,
     LH_ROUTING_CLUSTER_KEYS,
     LH_ROUTING_CLUSTER_VALUES,
-    LH_ROUTING_MIXER,     /* [value_width, value_width] */
-    LH_ROUTING_CENTROIDS, /* [heads, clusters, key_width] */
-    LH_ROUTING_MEANS,     /* the same */
-    LH_ROUTING_COUNTS,    /* [heads, clusters]; -1 before the first step */
+    LH_ROUTING_MIXER,       /* [value_width, value_width] */
+    LH_ROUTING_CENTROIDS,   /* [heads, clusters, key_width] */
+    LH_ROUTING_MEANS,       /* the same */
+    LH_ROUTING_COUNTS,      /* [heads, clusters]; -1 before the first step */
+    LH_ROUTING_PROJECTIONS, /* [heads, log2 clusters, key_width] in place of centroids; never changed */
 };
 enum {
     LH_ROUTING_CHANNELS, /* [256 (channels - 1), width]: the first channel's are the model's embedding */
     LH_ROUTING_ROWS,     /* [max(height, width, channels) channels, width] */
     LH_ROUTING_COLUMNS,
+    LH_ROUTING_CLASSES, /* [classes, width] */
 };
+/* State of no layer: where images have classes, in inference the running image's, i32 [batch, 1]. */
+enum { LH_ROUTING_CLASS };
 /* State of a layer that routes: statistics in training, what a running window leaves behind in inference. */
 enum {
     LH_ROUTING_SUM, /* of queries: [heads, clusters, key_width] */
@@ -69,7 +83,8 @@ enum {
 enum { LH_ROUTING_NEAR };   /* causal: the keys' clusters, i32 [batch, segment, heads] */
 enum { LH_ROUTING_SCORES }; /* prefix: [batch, segment, heads clusters] */
 
-/* How many heads of a layer route, or are strided. Layers from shape->layers on are an encoder's. */
+/* How many heads of a layer have clusters (routing and cluster-strided ones), or are strided. Layers from
+ * shape->layers on are an encoder's. */
 int64_t lh_routing_heads(const lh_memory_shape *shape, int layer);
 int64_t lh_routing_strided(const lh_memory_shape *shape, int layer);
 /* Are a layer's queries its keys in clusters? Never in an encoder. */
@@ -118,6 +133,17 @@ void lh_routing_place(lh_memory *memory, lh_layer_io *io, int keys, int64_t head
 /* Prefix mode on a window of which io->tokens tokens are new: x, v [batch, heads, fill + tokens, .]. */
 lh_tensor *lh_routing_attend_prefix(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *v);
 
+/* Cluster-strided heads, full mode: of all tokens by falling score every (tokens / size)-th, as lh_routing_members
+ * gives members. scores [batch, heads, clusters, tokens] -> i32 [batch, heads, clusters, size]. */
+lh_tensor *lh_routing_spread(lh_memory *memory, lh_context *context, lh_tensor *scores, int64_t size);
+
+/* Assignment by hash (memory/routing_hash.c): configuration, projections, and each row's bucket, i32 [batch, heads,
+ * tokens], or 1 for it and 0 for the others, [batch, heads, clusters, tokens]. */
+lh_status lh_routing_hash_check(const lh_memory_shape *shape, const lh_routing *r, lh_error *error);
+int64_t lh_routing_hash_bits(const lh_routing *r);
+lh_tensor *lh_routing_hash_buckets(lh_memory *memory, lh_layer_io *io, lh_tensor *x);
+lh_tensor *lh_routing_hash_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x);
+
 /* Which tokens of this call are text: i32 [batch, tokens], 1 for text; NULL if no token is padding. *share: how
  * many of all. */
 lh_tensor *lh_routing_text(lh_memory *memory, lh_context *context, int64_t tokens, double *share);
@@ -130,7 +156,8 @@ void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context
 void lh_routing_figures(const lh_memory *memory, lh_context *context,
                         void (*tell)(void *user, const char *name, double value), void *user);
 
-/* Images: configuration, parameters of no layer, and the first layer's input. */
+/* Images: configuration, parameters and state of no layer, and the first layer's input. */
+lh_status lh_routing_image_create(lh_memory *memory, lh_error *error);
 extern const lh_recipe_key lh_routing_image_keys[];
 lh_status lh_routing_image_configure(const lh_memory_shape *shape, lh_routing *r, lh_error *error);
 lh_status lh_routing_image_parameters(const lh_memory_shape *shape, lh_parameters *list, lh_memory_parameters *out,

@@ -229,19 +229,22 @@ static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_
 
 void lh_routing_draw_anew(const lh_memory *memory, lh_context *context)
 {
-    context->random_offset += options_of(memory)->random && context->training;
+    context->random_offset += options_of(memory)->assignment == LH_ROUTING_AT_RANDOM && context->training;
 }
 
 lh_tensor *lh_routing_scores(lh_memory *memory, lh_layer_io *io, lh_tensor *x, int64_t place, bool keys)
 {
-    lh_tensor *rows = lh_detach(io->context, x), *centroids = lh_routing_centroids(memory, io);
+    lh_tensor *rows = lh_detach(io->context, x);
     if (lh_op_stopped(io->context)) {
         return NULL;
     }
-    if (options_of(memory)->random) {
-        int64_t shape[4] = {x->shape[0], x->shape[1], centroids->shape[2], x->shape[2]};
-        return random_scores(memory, io, shape, place, keys);
+    int64_t shape[4] = {x->shape[0], x->shape[1], options_of(memory)->clusters, x->shape[2]};
+    switch (options_of(memory)->assignment) {
+    case LH_ROUTING_AT_RANDOM: return random_scores(memory, io, shape, place, keys);
+    case LH_ROUTING_BY_HASH: return lh_routing_hash_scores(memory, io, rows);
+    case LH_ROUTING_BY_CENTROIDS: break;
     }
+    lh_tensor *centroids = lh_routing_centroids(memory, io);
     return lh_matmul(io->context, centroids, rows, true);
 }
 
@@ -254,6 +257,9 @@ lh_tensor *lh_routing_nearest(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
         return NULL;
     }
     x = lh_detach(context, x);
+    if (options_of(memory)->assignment == LH_ROUTING_BY_HASH) {
+        return lh_routing_hash_buckets(memory, io, x);
+    }
     int64_t tokens = x->shape[2], lanes = x->shape[0] * x->shape[1];
     int64_t strip = SCORES / (lanes * options_of(memory)->clusters) + 1;
     for (int64_t first = 0; first < tokens && !lh_op_stopped(context); first += strip) {
@@ -432,12 +438,18 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
     lh_tensor *scores = lh_routing_scores(memory, io, x, 0, keys);
     *near = context->training ? lh_argmax(context, scores, 2) : NULL;
     bool padded = lh_routing_text(memory, context, tokens, &share) != NULL;
+    lh_tensor *best = r->spread > 0 ? lh_contiguous(context, heads_of(context, scores, 0, r->heads)) : scores;
     lh_tensor *members =
-        lh_top_k(context, padded ? lh_add(context, scores, padding_bias(memory, io)) : scores, size, false);
-    int64_t places[4] = {x->shape[0], x->shape[1], r->clusters, size};
+        lh_top_k(context, padded ? lh_add(context, best, padding_bias(memory, io)) : best, size, false);
+    int64_t places[4] = {x->shape[0], x->shape[1] - r->spread, r->clusters, size};
     members = members ? lh_reshape(context, members, 4, places) : NULL;
     members = padded && members ? without_padding(memory, io, members) : members;
-    members = lh_reshape(context, members, 3, (int64_t[]){places[0], places[1], r->clusters * size});
+    if (r->spread > 0) {
+        lh_tensor *others =
+            lh_routing_spread(memory, context, heads_of(context, scores, r->heads, r->spread), size);
+        members = lh_concat(context, 2, (lh_tensor *[]){members, others}, 1);
+    }
+    members = lh_reshape(context, members, 3, (int64_t[]){x->shape[0], x->shape[1], r->clusters * size});
     lh_scope_end(context, scope, 2, (lh_tensor *[]){*near, members});
     return members;
 }

@@ -11,6 +11,10 @@ const lh_recipe_key lh_routing_image_keys[] = {
     {"memory", "image_height", LH_RECIPE_INTEGER, "32", 1, 4096, NULL, IMAGE, "rows of an image"},
     {"memory", "image_width", LH_RECIPE_INTEGER, "32", 1, 4096, NULL, IMAGE, "columns of an image"},
     {"memory", "image_channels", LH_RECIPE_INTEGER, "3", 1, 16, NULL, IMAGE, "values of a pixel"},
+    {"memory", "classes", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, IMAGE,
+     "classes of images, each with a vector that is added everywhere: the token in front of an image is its class; "
+     "0: "
+     "none"},
     {"memory", "image_block", LH_RECIPE_LIST, "", 1, 1 << 20, NULL, IMAGE,
      "height,width of blocks, the width counting channel values: the order of an image's tokens; empty: row by "
      "row"},
@@ -57,6 +61,13 @@ lh_status lh_routing_image_configure(const lh_memory_shape *shape, lh_routing *r
     g->width = lh_recipe_integer(recipe, "memory.image_width");
     g->channels = lh_recipe_integer(recipe, "memory.image_channels");
     g->values = lh_recipe_integer(recipe, "model.vocab");
+    g->classes = lh_recipe_integer(recipe, "memory.classes");
+    if (g->classes > g->values) {
+        return lh_recipe_reject(recipe, "memory.classes", error,
+                                "are more than the vocabulary's %lld tokens: a class is the token in front of an "
+                                "image",
+                                (long long)g->values);
+    }
     g->scale = lh_recipe_boolean(recipe, "model.embedding_scaled") ? sqrt((double)shape->width) : 1.0;
     if (g->height * g->width * g->channels != shape->segment) {
         return lh_recipe_reject(recipe, "memory.image_height", error,
@@ -109,6 +120,12 @@ lh_status lh_routing_image_parameters(const lh_memory_shape *shape, lh_parameter
                                  LH_INIT_UNIFORM, lh_init_unit_uniform(g->values * g->channels, shape->width),
                                  false, LH_GROUP_MAIN, error));
     }
+    if (g->classes > 0) {
+        int64_t classes[2] = {g->classes, shape->width};
+        LH_TRY(lh_parameters_add(list, &out->tensors[LH_ROUTING_CLASSES], "memory.classes.table", 2, classes,
+                                 LH_INIT_UNIFORM, lh_init_unit_uniform(g->classes, shape->width), false,
+                                 LH_GROUP_MAIN, error));
+    }
     LH_TRY(lh_parameters_add(list, &out->tensors[LH_ROUTING_ROWS], "memory.rows.table", 2, axis, LH_INIT_NORMAL,
                              deviation, false, LH_GROUP_MAIN, error));
     return lh_parameters_add(list, &out->tensors[LH_ROUTING_COLUMNS], "memory.columns.table", 2, axis,
@@ -151,6 +168,47 @@ static bool find_rows(lh_memory *memory, const lh_entry_io *io, look_up *found)
     return true;
 }
 
+lh_status lh_routing_image_create(lh_memory *memory, lh_error *error)
+{
+    int64_t one[2] = {memory->batch, 1};
+    if (((const lh_routing *)memory->shape->options)->image.classes == 0 || !memory->inference) {
+        return LH_OK;
+    }
+    return lh_memory_add(memory, LH_STATE_RUNNING, LH_I32, 2, one, error, "class");
+}
+
+/* The vector of each lane's class, [batch, 1, width]. Pieces of an image keep the class that its first one gave. */
+static lh_tensor *class_vectors(lh_memory *memory, const lh_entry_io *io)
+{
+    const lh_routing_image *g = &((const lh_routing *)memory->shape->options)->image;
+    lh_context *context = io->context;
+    int64_t one[2] = {memory->batch, 1};
+    lh_tensor *classes;
+    if (io->fill > 0) {
+        classes = lh_alias(context, memory->state[LH_ROUTING_CLASS].stored);
+    } else {
+        int32_t *first = lh_arena_alloc(&context->arena, sizeof *first * (size_t)memory->batch);
+        if (!first) {
+            return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for %lld classes",
+                              (long long)memory->batch);
+        }
+        for (int64_t b = 0; b < memory->batch; b++) {
+            first[b] = io->tokens[b * io->count];
+            if (first[b] >= g->classes) {
+                return lh_op_fail(context, LH_E_ARGUMENT, "routing",
+                                  "an image begins with token %d in front of it, which is none of %lld classes "
+                                  "(memory.classes)",
+                                  first[b], (long long)g->classes);
+            }
+        }
+        classes = lh_from_host(context, LH_I32, 2, one, first);
+        if (memory->inference) {
+            classes = lh_memory_extend(memory, context, LH_ROUTING_CLASS, 0, classes);
+        }
+    }
+    return lh_embedding(context, memory->entry_parameters->tensors[LH_ROUTING_CLASSES], classes, 1.0);
+}
+
 lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io)
 {
     const lh_routing_image *g = &((const lh_routing *)memory->shape->options)->image;
@@ -171,5 +229,6 @@ lh_tensor *lh_routing_enter_image(lh_memory *memory, lh_entry_io *io)
         lh_embedding(context, tables[LH_ROUTING_ROWS], lh_from_host(context, LH_I32, 2, line, found.row), scale);
     lh_tensor *columns = lh_embedding(context, tables[LH_ROUTING_COLUMNS],
                                       lh_from_host(context, LH_I32, 2, line, found.column), scale);
-    return lh_add(context, x, lh_add(context, rows, columns));
+    x = lh_add(context, x, lh_add(context, rows, columns));
+    return g->classes > 0 ? lh_add(context, x, class_vectors(memory, io)) : x;
 }

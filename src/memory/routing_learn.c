@@ -34,7 +34,8 @@ lh_tensor *lh_routing_text(lh_memory *memory, lh_context *context, int64_t token
 void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor *x, lh_tensor *near, bool keys)
 {
     lh_context *context = io->context;
-    if (!context->training || context->recomputing || memory->inference || lh_op_stopped(context)) {
+    if (!context->training || context->recomputing || memory->inference || lh_op_stopped(context) ||
+        options_of(memory)->assignment == LH_ROUTING_BY_HASH) {
         return;
     }
     double share;
@@ -55,7 +56,8 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
 {
     const lh_routing *r = options_of(memory);
     lh_context *context = io->context;
-    if (!context->training || r->commitment <= 0.0 || lh_op_stopped(context)) {
+    if (!context->training || r->commitment <= 0.0 || r->assignment == LH_ROUTING_BY_HASH ||
+        lh_op_stopped(context)) {
         return;
     }
     double share;
@@ -121,7 +123,9 @@ void lh_routing_figures(const lh_memory *memory, lh_context *context,
                         void (*tell)(void *user, const char *name, double value), void *user)
 {
     const lh_memory_shape *shape = memory->shape;
-    for (int layer = 0; layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context); layer++) {
+    bool learns = options_of(memory)->assignment != LH_ROUTING_BY_HASH;
+    for (int layer = 0; learns && layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context);
+         layer++) {
         if (lh_routing_heads(shape, layer) > 0) {
             tell_layer(memory, context, layer, tell, user);
         }
@@ -166,7 +170,9 @@ static void learn_from(lh_memory *const *memories, int count, lh_context *contex
 void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context)
 {
     const lh_memory_shape *shape = memories[0]->shape;
-    for (int layer = 0; layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context); layer++) {
+    bool learns = options_of(memories[0])->assignment != LH_ROUTING_BY_HASH;
+    for (int layer = 0; learns && layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context);
+         layer++) {
         if (lh_routing_heads(shape, layer) > 0) {
             learn_from(memories, count, context, layer, false);
             if (!lh_routing_shares_keys(shape, layer)) {

@@ -25,6 +25,15 @@ lh_status lh_routing_pairs_configure(const lh_memory_shape *shape, lh_routing *r
     r->source = lh_recipe_integer(recipe, "memory.source");
     r->source_size = lh_recipe_integer(recipe, "memory.cluster_size");
     r->source_size = r->source_size ? r->source_size : (r->source + r->clusters - 1) / r->clusters;
+    if (r->spread > 0) {
+        return lh_recipe_reject(recipe, "memory.cluster_strided_heads", error,
+                                "are not built for an encoder: set 0 with memory.kind = routing-pairs");
+    }
+    if (r->assignment == LH_ROUTING_BY_HASH) {
+        return lh_recipe_reject(recipe, "memory.assignment", error,
+                                "by hashing is not built for an encoder: set centroids with memory.kind = "
+                                "routing-pairs");
+    }
     if (r->strided > 0) {
         return lh_recipe_reject(recipe, "memory.strided_heads", error,
                                 "see earlier tokens only, which an encoder's do not: set 0 with memory.kind = "

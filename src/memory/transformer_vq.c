@@ -30,6 +30,9 @@ static const lh_recipe_key keys[] = {
      "what an update leaves of the codebook's moving averages"},
     {"memory", "codebook_init", LH_RECIPE_CHOICE, "random", 0, 0, "random|keys", HERE,
      "random codes, or keys of the first iteration (k-means++)"},
+    {"memory", "codebook", LH_RECIPE_CHOICE, "ema", 0, 0, "ema|gradient|fixed", HERE,
+     "where codes come from: moving averages of their keys; parameters trained by the keys' squared distance; or "
+     "sinusoids that stay as they are"},
     {"memory", "restart_below", LH_RECIPE_REAL, "0", 0, 1e9, NULL, HERE,
      "codes whose moving count falls below this are moved to a key; 0: never"},
     {"memory", "position_base", LH_RECIPE_REAL, "100000", 1, 1e12, NULL, HERE,
@@ -39,7 +42,7 @@ static const lh_recipe_key keys[] = {
     {"memory", "sinusoid_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, HERE,
      "on the sinusoid table, one mask for a whole sequence"},
     {"memory", "layer_dropout", LH_RECIPE_REAL, "0", 0, 0.99, NULL, HERE,
-     "chance that a sequence leaves a sublayer out, from its beginning to its end"},
+     "chance that a sequence leaves a sublayer (attention or MLP) out, from its beginning to its end"},
     {"memory", "embedding_bias", LH_RECIPE_BOOLEAN, "false", 0, 0, NULL, HERE,
      "the vector that the released code's embedding has and never uses when outputs are not tied to it"},
     {0},
@@ -94,6 +97,34 @@ static lh_status refuse_foreign_keys(const lh_recipe *recipe, lh_error *error)
     return LH_OK;
 }
 
+static lh_vq_book book_of(const char *name)
+{
+    return strcmp(name, "gradient") == 0 ? LH_VQ_BOOK_GRADIENT
+           : strcmp(name, "fixed") == 0  ? LH_VQ_BOOK_FIXED
+                                         : LH_VQ_BOOK_EMA;
+}
+
+/* Codes that never change are not made of keys. */
+static lh_status check_book(const lh_memory_shape *shape, const lh_vq_options *o, lh_error *error)
+{
+    if (o->book != LH_VQ_BOOK_FIXED) {
+        return LH_OK;
+    }
+    if (o->first_keys) {
+        return lh_recipe_reject(shape->recipe, "memory.codebook_init", error,
+                                "must be random with memory.codebook = fixed: its codes are sinusoids");
+    }
+    if (o->restart_below > 0.0) {
+        return lh_recipe_reject(shape->recipe, "memory.restart_below", error,
+                                "must be 0 with memory.codebook = fixed: its codes never move");
+    }
+    if (shape->key_width % 2 != 0) {
+        return lh_recipe_reject(shape->recipe, "memory.codebook", error, "needs keys of even width, not %lld",
+                                (long long)shape->key_width);
+    }
+    return LH_OK;
+}
+
 static lh_status configure(const lh_memory_shape *shape, void **options, lh_error *error)
 {
     const lh_recipe *recipe = shape->recipe;
@@ -115,6 +146,9 @@ static lh_status configure(const lh_memory_shape *shape, void **options, lh_erro
     o->sinusoid_dropout = lh_recipe_real(recipe, "memory.sinusoid_dropout");
     o->layer_dropout = lh_recipe_real(recipe, "memory.layer_dropout");
     o->embedding_bias = lh_recipe_boolean(recipe, "memory.embedding_bias");
+    o->feed_forward = lh_recipe_boolean(recipe, "model.mlp");
+    o->book = book_of(lh_recipe_string(recipe, "memory.codebook"));
+    LH_TRY(check_book(shape, o, error));
     if (shape->width % 2 != 0) {
         return lh_recipe_reject(recipe, "model.width", error, "must be even for sinusoids");
     }
@@ -201,8 +235,12 @@ static lh_status parameters(const lh_memory_shape *s, int layer, lh_parameters *
     add_matrix(&b, LH_VQ_OUTPUT, "attention.output.weight", s->width, s->heads * s->value_width);
     add(&b, LH_VQ_CONTENT_BIAS, "attention.content_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
     add(&b, LH_VQ_POSITION_BIAS, "attention.position_bias", 2, biases, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_MAIN);
-    add(&b, LH_VQ_SUM, "memory.codebook.sum", 3, sum, LH_INIT_NORMAL, 1.0 / sqrt((double)(s->kv_heads * o->codes)),
-        false, LH_GROUP_STATISTICS);
+    bool moving = o->book == LH_VQ_BOOK_EMA;
+    if (o->book != LH_VQ_BOOK_FIXED) {
+        add(&b, LH_VQ_SUM, moving ? "memory.codebook.sum" : "memory.codebook.table", 3, sum, LH_INIT_NORMAL,
+            1.0 / sqrt((double)(s->kv_heads * o->codes)), false,
+            moving ? LH_GROUP_STATISTICS : LH_GROUP_COMPRESSOR);
+    }
     add(&b, LH_VQ_COUNT, "memory.codebook.count", 2, sum, LH_INIT_CONSTANT, 1.0, false, LH_GROUP_STATISTICS);
     return b.status;
 }
@@ -353,7 +391,7 @@ static lh_tensor *kept(const pass *a, int which, lh_tensor *(*make)(const pass *
 
 static lh_tensor *make_codebook(const pass *a)
 {
-    return lh_vq_codebook(a->context, a->io->parameters);
+    return lh_vq_codebook(a->context, a->shape, a->io->parameters);
 }
 
 /* R[d] for d = 0 .. M as [M + 1, kv_heads key_width] */
@@ -389,16 +427,20 @@ static lh_tensor *relative_keys(const pass *a)
     return for_all_heads(a, lh_transpose(a->context, split, 0, 1), 0);
 }
 
+/* Tokens that are no padding. */
+static double text_tokens(const pass *a, lh_tensor *weight)
+{
+    return weight ? lh_scalar(a->context, lh_sum(a->context, weight)) : (double)(a->memory->batch * a->io->tokens);
+}
+
 /* The commitment loss: over key heads the sum, over tokens that are no padding the mean, of the squared distance.
  * The stack takes the mean over layers, the paper the sum. */
-static lh_tensor *commitment(const pass *a, lh_tensor *distance, lh_tensor *weight)
+static lh_tensor *commitment(const pass *a, lh_tensor *distance, lh_tensor *weight, double count)
 {
-    double count = (double)(a->memory->batch * a->io->tokens);
     if (!distance) {
         return NULL;
     }
     if (weight) {
-        count = lh_scalar(a->context, lh_sum(a->context, weight));
         int64_t shape[3] = {weight->shape[0], 1, weight->shape[1]};
         distance = lh_multiply(a->context, distance, lh_reshape(a->context, weight, 3, shape));
     }
@@ -423,6 +465,20 @@ static lh_tensor *text_weight(const pass *a)
                                (long long)count);
 }
 
+/* The layer's auxiliary loss: what pulls keys to codes, and with memory.codebook = gradient codes to keys. */
+static lh_tensor *auxiliary_loss(const pass *a, lh_tensor *k, lh_tensor *distance, lh_tensor *weight)
+{
+    bool learned = a->options->book == LH_VQ_BOOK_GRADIENT, commits = a->options->commitment > 0.0;
+    double count = learned || commits ? text_tokens(a, weight) : 0;
+    lh_tensor *loss = commits ? commitment(a, distance, weight, count) : NULL;
+    if (learned) {
+        lh_tensor *own = lh_vq_codebook_loss(a->context, a->io->parameters, k, a->codes, weight, count);
+        own = lh_scale(a->context, own, (double)a->shape->layers);
+        loss = loss ? lh_add(a->context, loss, own) : own;
+    }
+    return loss;
+}
+
 /* Makes io->q, k, v: this segment so far, keys quantised. Gathers statistics, sets the auxiliary loss. */
 static void project_segment(pass *a, lh_tensor *codebook)
 {
@@ -440,7 +496,7 @@ static void project_segment(pass *a, lh_tensor *codebook)
     if (trains && !lh_op_stopped(context)) {
         lh_tensor *weight = text_weight(a);
         lh_vq_gather(a->memory, context, a->first + GATHERED, k, a->codes, weight);
-        io->auxiliary = a->options->commitment > 0.0 ? commitment(a, distance, weight) : NULL;
+        io->auxiliary = auxiliary_loss(a, k, distance, weight);
     }
     bool pieces = !io->whole_segment;
     lh_tensor *rows[3] = {lh_transpose(context, a->codes, 1, 2), lh_transpose(context, quantised, 1, 2), v};
@@ -589,6 +645,7 @@ static lh_tensor *sublayer(lh_memory *memory, lh_layer_io *io)
     lh_tensor *y = a.options->gated ? lh_gated_linear(context, lh_linear(context, io->z, a.p[LH_VQ_GATE], NULL),
                                                       out, LH_SILU, a.p[LH_VQ_OUTPUT])
                                     : lh_linear(context, out, a.p[LH_VQ_OUTPUT], NULL);
+    io->hidden_scale = a.held.hidden_scale;
     return a.held.layer_scale ? lh_multiply(context, y, a.held.layer_scale) : y;
 }
 

@@ -4,12 +4,20 @@
 
 #include "memory/memory.h"
 
+typedef enum lh_vq_book {
+    LH_VQ_BOOK_EMA,      /* moving averages of keys */
+    LH_VQ_BOOK_GRADIENT, /* parameters, trained by the mean squared distance of keys that do not move */
+    LH_VQ_BOOK_FIXED,    /* normed sinusoids */
+} lh_vq_book;
+
 typedef struct lh_vq_options {
     int64_t codes, length; /* S, and M: tokens that are kept one by one */
     bool aggregate;        /* older tokens live on under their codes; else they are forgotten */
     bool gated;            /* SiLU on values, and a SiLU gate on what attention gives */
     bool absolute;         /* positions are added to the embeddings, too */
     bool embedding_bias;   /* the released code's unused vector */
+    bool feed_forward;     /* layers have an MLP, which layer dropout may leave out, too */
+    lh_vq_book book;       /* where codes come from */
     bool first_keys;       /* the codebook starts with keys of the first iteration (k-means++) */
     double commitment, decay, position_base, sinusoid_dropout, layer_dropout, restart_below;
 } lh_vq_options;
@@ -24,8 +32,9 @@ enum {
     LH_VQ_RELATIVE,     /* [kv_heads key_width, width] */
     LH_VQ_CONTENT_BIAS, /* [heads, key_width] */
     LH_VQ_POSITION_BIAS,
-    LH_VQ_SUM,  /* [kv_heads, codes, key_width]: moving sums of keys, LH_GROUP_STATISTICS */
-    LH_VQ_COUNT /* [kv_heads, codes]: moving counts */
+    LH_VQ_SUM,  /* [kv_heads, codes, key_width]: moving sums of keys, LH_GROUP_STATISTICS; with gradients the codes
+                   themselves, LH_GROUP_COMPRESSOR; NULL if the codebook is fixed */
+    LH_VQ_COUNT /* [kv_heads, codes]: moving counts, LH_GROUP_STATISTICS */
 };
 enum { LH_VQ_POSITION_SCALE, LH_VQ_EMBEDDING_BIAS };
 
@@ -33,8 +42,14 @@ extern const lh_recipe_preset lh_vq_presets[]; /* memory/vq_presets.c; ends with
 
 /* ---- the codebook (memory/vq_codebook.c) ---- */
 
-/* The codes [kv_heads, codes, key_width]: sum / max(count, 0.01). A constant. */
-lh_tensor *lh_vq_codebook(lh_context *context, const lh_memory_parameters *parameters);
+/* The codes [kv_heads, codes, key_width] of a layer, for attention: a constant. Moving averages are
+ * sum / max(count, 0.01). */
+lh_tensor *lh_vq_codebook(lh_context *context, const lh_memory_shape *shape,
+                          const lh_memory_parameters *parameters);
+/* The loss that trains a codebook by gradients: over tokens that are no padding the mean, over key heads the sum,
+ * of |k - C_z|^2 with constant k, as [1]. k and codes as for lh_vq_gather, tokens: how many count. */
+lh_tensor *lh_vq_codebook_loss(lh_context *context, const lh_memory_parameters *parameters, lh_tensor *k,
+                               lh_tensor *codes, lh_tensor *weight, double tokens);
 
 /* Statistics that a layer gathers while it trains, in this order. */
 enum { LH_VQ_GATHERED_SUM, LH_VQ_GATHERED_COUNT, LH_VQ_GATHERED_KEYS, LH_VQ_GATHERED };
@@ -58,6 +73,7 @@ void lh_vq_figures(const lh_memory *memory, lh_context *context,
 typedef struct lh_vq_held {
     lh_tensor
         *layer_scale; /* [batch, 1, 1]: 0 for sequences that drop the sublayer, else 1 / (1 - rate); or NULL */
+    lh_tensor *hidden_scale;  /* the same for the layer's MLP; or NULL */
     uint64_t sinusoid_offset; /* where the mask of the sinusoids begins in the stream of random numbers */
 } lh_vq_held;
 lh_status lh_vq_held_create(lh_memory *memory, int layer, lh_error *error);

@@ -12,8 +12,25 @@
 
 #define COUNT_FLOOR 0.01
 
-lh_tensor *lh_vq_codebook(lh_context *context, const lh_memory_parameters *parameters)
+/* SimpleVQ of the released code: sinusoids of 0, 1, .. with the root mean square of keys, the same for all heads.
+ */
+static lh_tensor *fixed_codes(lh_context *context, const lh_memory_shape *shape, lh_dtype dtype)
 {
+    const lh_vq_options *o = shape->options;
+    int64_t one[3] = {1, o->codes, shape->key_width};
+    lh_tensor *rows = lh_sinusoids(context, dtype, 0, o->codes, shape->key_width, o->position_base, 0);
+    rows = lh_rms_norm(context, rows, NULL, shape->norm_eps);
+    rows = lh_scale(context, rows, pow((double)shape->key_width, -0.25));
+    return lh_expand(context, lh_reshape(context, rows, 3, one), 0, shape->kv_heads);
+}
+
+lh_tensor *lh_vq_codebook(lh_context *context, const lh_memory_shape *shape, const lh_memory_parameters *parameters)
+{
+    switch (((const lh_vq_options *)shape->options)->book) {
+    case LH_VQ_BOOK_FIXED: return fixed_codes(context, shape, parameters->tensors[LH_VQ_COUNT]->dtype);
+    case LH_VQ_BOOK_GRADIENT: return lh_detach(context, parameters->tensors[LH_VQ_SUM]);
+    case LH_VQ_BOOK_EMA: break;
+    }
     lh_tensor *sum = parameters->tensors[LH_VQ_SUM], *count = parameters->tensors[LH_VQ_COUNT];
     double least = COUNT_FLOOR;
     int64_t one = 1;
@@ -21,6 +38,28 @@ lh_tensor *lh_vq_codebook(lh_context *context, const lh_memory_parameters *param
     lh_tensor *divisor = lh_binary(context, LH_MAXIMUM, count, floor);
     divisor = lh_reshape(context, divisor, 3, (int64_t[]){count->shape[0], count->shape[1], 1});
     return lh_detach(context, lh_binary(context, LH_DIVIDE, sum, divisor));
+}
+
+/* With n keys of sum K under code C, their squared distances are sum |k|^2 - 2 K.C + n |C|^2: no key is looked up.
+ */
+lh_tensor *lh_vq_codebook_loss(lh_context *context, const lh_memory_parameters *parameters, lh_tensor *k,
+                               lh_tensor *codes, lh_tensor *weight, double tokens)
+{
+    lh_tensor *book = parameters->tensors[LH_VQ_SUM];
+    lh_tensor *still = lh_detach(context, k), *squares = lh_multiply(context, still, still);
+    lh_tensor *sum = lh_new_like(context, book, true), *count = lh_new(context, book->dtype, 2, book->shape, true);
+    if (lh_op_stopped(context)) {
+        return NULL;
+    }
+    lh_code_sums(context, still, codes, weight, sum, count);
+    if (weight) {
+        squares = lh_multiply(context, squares,
+                              lh_reshape(context, weight, 4, (int64_t[]){k->shape[0], 1, k->shape[2], 1}));
+    }
+    count = lh_reshape(context, count, 3, (int64_t[]){book->shape[0], book->shape[1], 1});
+    lh_tensor *pull = lh_binary(context, LH_SUBTRACT, lh_multiply(context, book, count), lh_scale(context, sum, 2));
+    lh_tensor *loss = lh_add(context, lh_sum(context, lh_multiply(context, book, pull)), lh_sum(context, squares));
+    return lh_scale(context, loss, tokens > 0 ? 1.0 / tokens : 0.0);
 }
 
 /* Rows of keys that are kept for starting and restarting codes: more to choose from for k-means++. */
@@ -102,15 +141,26 @@ static void clear(lh_context *context, lh_tensor *x)
 /* A layer's codebook and the kept keys on the host. */
 typedef struct desk {
     int64_t heads, codes, width, rows;
+    bool means;                 /* `sum` holds codes, not the sums that they are means of */
     double *sum, *count, *keys; /* [heads, codes, width], [heads, codes], [rows, heads width] */
     double *distance;           /* [rows]: of a key from the nearest code so far */
     int32_t *nearest, *chosen;  /* [rows]: that code; [codes]: the row that a code is made of */
 } desk;
 
-static bool desk_open(desk *d, lh_context *context, const lh_memory_parameters *p, const lh_tensor *keys)
+static bool desk_open(desk *d, lh_context *context, const lh_memory *memory, int layer, const lh_tensor *keys)
 {
+    const lh_memory_parameters *p = memory->parameters[layer];
     const lh_tensor *sum = p->tensors[LH_VQ_SUM];
-    *d = (desk){.heads = sum->shape[0], .codes = sum->shape[1], .width = sum->shape[2], .rows = keys->shape[0]};
+    bool moving = ((const lh_vq_options *)memory->shape->options)->book == LH_VQ_BOOK_EMA;
+    sum = sum ? sum : lh_vq_codebook(context, memory->shape, p);
+    if (!sum) {
+        return false;
+    }
+    *d = (desk){.heads = sum->shape[0],
+                .codes = sum->shape[1],
+                .width = sum->shape[2],
+                .rows = keys->shape[0],
+                .means = !moving};
     int64_t sums = lh_tensor_count(sum), counts = d->heads * d->codes, key_count = lh_tensor_count(keys);
     d->sum = lh_arena_alloc(&context->arena, sizeof(double) * (size_t)(sums + counts + key_count + d->rows));
     d->nearest = lh_arena_alloc(&context->arena, sizeof(int32_t) * (size_t)(d->rows + d->codes));
@@ -145,7 +195,7 @@ static void place(desk *d, int64_t head, int64_t s, int64_t row, double count)
     double *sum = d->sum + (head * d->codes + s) * d->width;
     d->count[head * d->codes + s] = count;
     for (int64_t i = 0; i < d->width; i++) {
-        sum[i] = count * key[i];
+        sum[i] = d->means ? key[i] : count * key[i];
     }
 }
 
@@ -247,7 +297,8 @@ void lh_vq_learn(lh_memory *const *memories, int count, lh_context *context, int
     const lh_memory_parameters *p = memory->parameters[layer];
     desk d;
     bool seeded = false, look = kept_keys(o) > 0;
-    if (look && !desk_open(&d, context, p, memories[count - 1]->state[first + LH_VQ_GATHERED_KEYS].stored)) {
+    if (look &&
+        !desk_open(&d, context, memory, layer, memories[count - 1]->state[first + LH_VQ_GATHERED_KEYS].stored)) {
         return;
     }
     /* The stream of random numbers moves with every iteration, so each draws others, and a resumed run the same. */
@@ -264,7 +315,9 @@ void lh_vq_learn(lh_memory *const *memories, int count, lh_context *context, int
         lh_tensor *counted = memories[i]->state[first + LH_VQ_GATHERED_COUNT].stored;
         double old = i == 0 ? o->decay : 1.0;
         if (!seeded) { /* what was gathered belongs to the codes that are gone */
-            blend(context, p->tensors[LH_VQ_SUM], old, sum, 1.0 - o->decay);
+            if (o->book == LH_VQ_BOOK_EMA) {
+                blend(context, p->tensors[LH_VQ_SUM], old, sum, 1.0 - o->decay);
+            }
             blend(context, p->tensors[LH_VQ_COUNT], old, counted, 1.0 - o->decay);
         }
         clear(context, sum);
@@ -305,7 +358,7 @@ static void add_usage(usage *u, const desk *d, int64_t head)
         for (int64_t i = 0; i < d->width; i++) {
             square += sum[s * d->width + i] * sum[s * d->width + i];
         }
-        length += part * sqrt(square) / fmax(count[s], COUNT_FLOOR);
+        length += part * sqrt(square) / (d->means ? 1.0 : fmax(count[s], COUNT_FLOOR));
     }
     u->entropy += d->codes > 1 ? entropy / log((double)d->codes) : 1;
     u->dead += dead / (double)d->codes;
@@ -320,7 +373,7 @@ void lh_vq_figures(const lh_memory *memory, lh_context *context,
     for (int layer = 0; layer < s->layers; layer++) {
         const lh_memory_parameters *p = memory->parameters[layer];
         desk d;
-        if (!desk_open(&d, context, p, p->tensors[LH_VQ_COUNT])) {
+        if (!desk_open(&d, context, memory, layer, p->tensors[LH_VQ_COUNT])) {
             return;
         }
         usage own = {0};

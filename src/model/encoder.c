@@ -91,6 +91,7 @@ static lh_tensor *encode(lh_context *context, const lh_model *model, lh_stream *
     lh_layer_span span = {.model = model,
                           .stream = stream,
                           .count = source->tokens,
+                          .fill = stream->fill,
                           .source = source,
                           .encodes = true,
                           .positions = lh_model_places(context, model, 0, source->tokens)};

@@ -70,9 +70,9 @@ static void extend_segment(lh_context *context, const lh_layer_span *span, lh_la
 {
     lh_stream *stream = span->stream;
     int layer = span->layer;
-    int64_t total = stream->fill + span->count;
-    lh_model_keep_rows(context, stream->keys[layer], stream->fill, k);
-    lh_model_keep_rows(context, stream->values[layer], stream->fill, v);
+    int64_t total = span->fill + span->count;
+    lh_model_keep_rows(context, stream->keys[layer], span->fill, k);
+    lh_model_keep_rows(context, stream->values[layer], span->fill, v);
     io->k = lh_transpose(context, lh_slice(context, stream->keys[layer], 1, 0, total), 1, 2);
     io->v = lh_transpose(context, lh_slice(context, stream->values[layer], 1, 0, total), 1, 2);
 }
@@ -157,7 +157,7 @@ static void keep_input(lh_context *context, const lh_layer_span *span, lh_layer_
     if (io->whole_segment) {
         io->segment_z = io->z;
     } else if (store) {
-        lh_model_keep_rows(context, store, stream->fill, io->z);
+        lh_model_keep_rows(context, store, span->fill, io->z);
         io->segment_z = io->segment_ends ? store : NULL;
     }
 }
@@ -197,21 +197,23 @@ lh_tensor *lh_model_merge_heads(lh_context *context, const lh_model_config *c, l
 
 /* Attention of one layer on z, the tensor that enters it: projections, key sources, one softmax, output projection.
  */
-static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_tensor *z, lh_tensor **auxiliary)
+static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_tensor *z, lh_tensor **auxiliary,
+                            lh_tensor **hidden_scale)
 {
     const lh_model *model = span->model;
     const lh_model_config *c = &model->config;
     const lh_layer_parameters *p = &model->layers[span->layer];
     lh_stream *stream = span->stream;
     const lh_memory_kind *kind = stream->memory->kind;
+    int64_t segment = c->segment * lh_model_copies(model);
     lh_layer_io io = {.context = context,
                       .layer = span->layer,
                       .parameters = &p->memory,
                       .z = z,
-                      .fill = stream->fill,
+                      .fill = span->fill,
                       .tokens = span->count,
-                      .whole_segment = stream->fill == 0 && span->count == c->segment,
-                      .segment_ends = stream->fill + span->count == c->segment,
+                      .whole_segment = span->fill == 0 && span->count == segment,
+                      .segment_ends = span->fill + span->count == segment,
                       .source_tokens = span->encodes ? span->source : NULL,
                       .key_value_weight = p->key_value,
                       .key_value_bias = p->key_value_bias,
@@ -237,6 +239,7 @@ static lh_tensor *attention(lh_context *context, const lh_layer_span *span, lh_t
         lh_tensor *y = kind->sublayer(stream->memory, &io);
         finish(span, &io);
         *auxiliary = io.auxiliary;
+        *hidden_scale = io.hidden_scale;
         /* cppcheck-suppress returnDanglingLifetime ; a result of the context, not of io */
         return y;
     }
@@ -308,12 +311,13 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
 {
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
-    lh_tensor *x = inputs[0], *auxiliary = NULL, *z2;
+    lh_tensor *x = inputs[0], *auxiliary = NULL, *hidden_scale = NULL, *z2;
     bool pre = c->layout != LH_NORM_OUTPUT, post = c->layout != LH_NORM_INPUT;
     bool cross = span->source && !span->encodes;
     lh_tensor *z = pre ? lh_model_norm(context, c, x, p->norm1_gain, p->norm1_bias) : x;
-    lh_tensor *a =
-        z ? lh_dropout(context, attention(context, span, z, &auxiliary), c->attention_output_dropout, 1) : NULL;
+    lh_tensor *a = z ? lh_dropout(context, attention(context, span, z, &auxiliary, &hidden_scale),
+                                  c->attention_output_dropout, 1)
+                     : NULL;
     lh_tensor *const post1[2] = {p->post1_gain, p->post1_bias}, *const norm2[2] = {p->norm2_gain, p->norm2_bias};
     outputs[1] = auxiliary;
     if (!c->mlp) {
@@ -332,6 +336,7 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
         x = join(context, c, x, a, post1, norm2, &z2);
     }
     lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
+    f = hidden_scale ? lh_multiply(context, f, hidden_scale) : f;
     outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})
                       : lh_add(context, x, f);
 }
@@ -542,6 +547,9 @@ lh_tensor *lh_model_run_layers(lh_context *context, const lh_layer_span *like, i
             lh_drop(context, x); /* the tape keeps its own reference if it needs one */
         }
         x = outputs[0];
+        if (span->model->memory_kind->between && !span->encodes && x) {
+            x = span->model->memory_kind->between(span->stream->memory, context, (int)layer, x);
+        }
         if (outputs[1]) {
             *auxiliary = *auxiliary ? lh_add(context, *auxiliary, outputs[1]) : outputs[1];
         }
@@ -554,11 +562,12 @@ lh_tensor *lh_model_places(lh_context *context, const lh_model *model, int64_t f
     if (model->config.positions != LH_POSITIONS_ROTARY) {
         return NULL;
     }
-    int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)count);
-    for (int64_t i = 0; host && i < count; i++) {
-        host[i] = (int32_t)(first + i);
+    int64_t copies = lh_model_copies(model), rows = count * copies;
+    int32_t *host = lh_arena_alloc(&context->arena, sizeof *host * (size_t)rows);
+    for (int64_t i = 0; host && i < rows; i++) {
+        host[i] = (int32_t)(first + i / copies);
     }
-    lh_tensor *positions = host ? lh_from_host(context, LH_I32, 1, &count, host) : NULL;
+    lh_tensor *positions = host ? lh_from_host(context, LH_I32, 1, &rows, host) : NULL;
     if (positions && model->checkpoint_layers && context->recording) {
         lh_pin(positions); /* layers that run again in the backward pass read it when its scope has ended */
     }
@@ -575,7 +584,12 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
     }
     lh_memory_begin(stream->memory);
     lh_scope scope = lh_scope_begin(context);
-    lh_layer_span span = {.model = model, .stream = stream, .count = count, .sinusoids = model->sinusoids};
+    int64_t copies = lh_model_copies(model);
+    lh_layer_span span = {.model = model,
+                          .stream = stream,
+                          .count = count * copies,
+                          .fill = stream->fill * copies,
+                          .sinusoids = model->sinusoids};
     lh_tensor *auxiliary = NULL;
     lh_tensor *encoded = lh_model_read_source(context, model, stream, &span.source, &auxiliary);
     lh_tensor *x = enter(context, model, stream, drop_tokens(context, model, tokens, stream->batch * count), count);
@@ -593,6 +607,9 @@ void lh_model_forward(lh_context *context, const lh_model *model, lh_stream *str
     if (c->final_norm && x) {
         x = lh_dropout(context, lh_model_norm(context, c, x, model->final_gain, model->final_bias),
                        c->final_dropout, 1);
+    }
+    if (copies > 1 && x) {
+        x = lh_mean_dim(context, lh_reshape(context, x, 4, (int64_t[]){stream->batch, count, copies, c->width}), 2);
     }
     if (auxiliary) {
         auxiliary = lh_scale(context, auxiliary, 1.0 / (double)c->layers);

@@ -9,7 +9,7 @@ typedef struct lh_layer_span {
     const lh_model *model;
     lh_stream *stream;
     int layer;
-    int64_t count;
+    int64_t count, fill;     /* rows of this call, and those of the segment that came in earlier calls */
     lh_tensor *sinusoids;    /* after their dropout, shared by all layers */
     lh_tensor *positions;    /* i32 [count], rotary */
     lh_memory_seen *seen;    /* what the segment found, if layers run again */
@@ -32,7 +32,7 @@ void lh_model_set_head_norm(const lh_model *model, lh_layer_io *io);
  * weight. */
 lh_tensor *lh_model_merge_heads(lh_context *context, const lh_model_config *c, lh_tensor *heads, lh_tensor *mixer,
                                 lh_tensor *weight, lh_tensor *bias);
-/* Places 0 .. count-1 behind `first`, for rotary positions; NULL for others. */
+/* Places 0 .. count-1 behind `first`, of each of the tokens' rows, for rotary positions; NULL for others. */
 lh_tensor *lh_model_places(lh_context *context, const lh_model *model, int64_t first, int64_t count);
 /* Layers first .. first + layers - 1 on x, which is dropped. encoded: the encoder's result for those that look at
  * it, or NULL. The auxiliary losses are added to *auxiliary. */

@@ -78,6 +78,8 @@ typedef struct lh_stream {
     lh_tensor **cross;
 } lh_stream;
 
+/* Rows that each token has in the layers: 1, or as many as the method says. */
+int64_t lh_model_copies(const lh_model *model);
 /* What the memory of a stream is made with. */
 lh_memory_options lh_model_memory_options(const lh_model *model, int64_t batch, bool inference);
 /* inference: the model's weights do not change while the stream lives, segments may be fed in pieces, and nothing

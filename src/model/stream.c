@@ -14,6 +14,12 @@ lh_memory_options lh_model_memory_options(const lh_model *model, int64_t batch, 
                                .inference = inference};
 }
 
+int64_t lh_model_copies(const lh_model *model)
+{
+    const lh_memory_kind *kind = model->memory_kind;
+    return kind->copies ? kind->copies(&model->shape) : 1;
+}
+
 static lh_status segment_caches(lh_stream *stream, lh_error *error)
 {
     const lh_model_config *c = &stream->model->config;
@@ -26,9 +32,10 @@ static lh_status segment_caches(lh_stream *stream, lh_error *error)
     if (!stream->keys || !stream->values || !stream->inputs || !stream->relative || !stream->relative_valid) {
         return lh_fail(error, LH_E_MEMORY, "no memory for a stream of %lld layers", (long long)c->layers);
     }
-    int64_t keys[4] = {stream->batch, c->segment, c->kv_heads, c->key_width};
-    int64_t values[4] = {stream->batch, c->segment, c->kv_heads, c->value_width};
-    int64_t inputs[3] = {stream->batch, c->segment, c->width};
+    int64_t rows = c->segment * lh_model_copies(stream->model);
+    int64_t keys[4] = {stream->batch, rows, c->kv_heads, c->key_width};
+    int64_t values[4] = {stream->batch, rows, c->kv_heads, c->value_width};
+    int64_t inputs[3] = {stream->batch, rows, c->width};
     int64_t table[2] = {stream->model->distances, c->heads * c->key_width};
     const lh_backend *backend = stream->model->backend;
     lh_dtype dtype = stream->model->parameters.dtype;
@@ -174,7 +181,7 @@ int64_t lh_stream_bytes(const lh_stream *stream)
     int64_t element = (int64_t)lh_dtype_size(stream->model->parameters.dtype);
     int64_t row = c->kv_heads * (c->key_width + c->value_width) + c->width;
     bool own = stream->inference && !stream->model->memory_kind->sublayer;
-    int64_t segment = own ? c->layers * c->segment * row * element : 0;
+    int64_t segment = own ? c->layers * c->segment * lh_model_copies(stream->model) * row * element : 0;
     int64_t source = stream->cross ? c->layers * stream->model->shape.source * (row - c->width) * element : 0;
     return lh_memory_stream_bytes(stream->memory) + lh_memory_running_bytes(stream->memory) + segment + source;
 }

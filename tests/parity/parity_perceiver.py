@@ -32,6 +32,15 @@ CASES = {
     "learned positions": dict(positions="none", table="learned"),
     "second released form": dict(rms=True, gated=True, fraction=1.0, base=10000, closed=False, interleaved=False),
     "latents are all inputs": dict(inputs=12),
+    "three cross-attentions": dict(after=[0, 2], layers=3),
+    "two cross-attentions, learned positions": dict(after=[1], positions="none", table="learned", embedding=24),
+    "one learned query": dict(queries="shared"),
+    "learned queries, sinusoids": dict(queries="indexed", positions="none", table="sinusoidal"),
+    "three latents of a token": dict(copies=3),
+    "queries a place behind": dict(offset=1),
+    "queries a place behind, learned positions": dict(offset=1, positions="none", table="learned"),
+    "all of it": dict(after=[0], queries="indexed", copies=2, offset=1, layers=2),
+    "as many inputs as there are": dict(train_inputs=40),
 }
 
 
@@ -59,7 +68,12 @@ def arguments(c):
                       "model.rope_spacing": "closed" if c["closed"] else "open",
                       "model.rope_interleaved": str(c["interleaved"]).lower()})
     if c["table"] != "none":
-        given["memory.position_rows"] = SEGMENTS * c["segment"] + 1
+        given["memory.position_rows"] = SEGMENTS * c["segment"] + 1 + c.get("offset", 0)
+    if "after" in c:
+        given["memory.cross_after"] = ",".join(map(str, c["after"]))
+    given.update({"memory.queries": c.get("queries", "tokens"), "memory.latents_per_token": c.get("copies", 1),
+                  "memory.query_offset": "true" if c.get("offset") else "false",
+                  "memory.train_inputs": c.get("train_inputs", 0)})
     bias = "false" if c["rms"] else "true"
     given.update({"model.attention_bias": bias, "model.projection_bias": bias, "model.hidden_bias": bias,
                   "model.output_bias": bias})
@@ -109,7 +123,7 @@ def compare(c, folder):
     for name in initial:
         grad = model.get(name).grad
         grad = torch.zeros_like(initial[name]) if grad is None else grad
-        if name == "memory.key.bias" and c["positions"] == "none":  # it shifts all logits of a query: exactly no gradient
+        if name.endswith("memory.key.bias") and c["positions"] == "none":  # it shifts all logits of a query: exactly no gradient
             expect(name, float(theirs["grad." + name].abs().max()), 1e-7)
         elif name not in fixed:
             expect("gradient of " + name, far(grad, theirs["grad." + name]), 1e-5)

@@ -24,7 +24,7 @@ LANES, SEGMENTS, VOCAB = 3, 20, 37
 
 BASE = dict(layers=2, width=32, heads=4, hidden=48, routing=2, skip=0, segment=48, clusters=4, size=12, block=8, back=8,
             distance=9, mode="causal", start="counted", decay=0.9, beta=0.05, relative=True, mixer=True, gated=False,
-            embedding=32, own=False, ranks=True)
+            embedding=32, own=False, ranks=True, hashed=False, spread=0)
 # In a first layer that routes, equal tokens have equal scores, and who is among the best is a matter of rounding.
 UPPER = dict(layers=3, skip=1, mode="full")
 CASES = {
@@ -39,6 +39,10 @@ CASES = {
     "full, keys of their own": dict(UPPER, own=True, ranks=False),
     "full, keys of their own, overlapping": dict(UPPER, own=True, ranks=False, size=20, start="official", decay=0.5),
     "local": dict(routing=0),
+    "causal, hashed": dict(hashed=True),
+    "full, hashed, two layers that route": dict(hashed=True, mode="full"),
+    "full, a cluster-strided head": dict(UPPER, spread=1),
+    "full, as many cluster-strided as routing heads, overlapping": dict(UPPER, spread=2, size=20),
 }
 
 
@@ -69,7 +73,8 @@ def arguments(c):
             "memory.cluster_relative=" + str(c["relative"] and c["ranks"]).lower(),
             "memory.share_keys=" + str(not c["own"]).lower(), "memory.head_mixer=" + flag("mixer"),
             "memory.commitment=%g" % c["beta"], "memory.centroid_decay=%g" % c["decay"],
-            "memory.centroid_start=" + c["start"]]
+            "memory.centroid_start=" + c["start"], "memory.cluster_strided_heads=%d" % c["spread"],
+            "memory.assignment=" + ("lsh" if c["hashed"] else "centroids")]
 
 
 def far(a, b):
@@ -105,7 +110,7 @@ def compare(c, folder):
             expect("gradient of " + name, far(torch.zeros_like(initial[name]) if grad is None else grad,
                                               theirs["grad." + name]), 2e-5)
 
-    if c["segment"] % c["size"] == 0 and not c["own"]:  # the benchmarks' form is the same model
+    if c["segment"] % c["size"] == 0 and not (c["own"] or c["hashed"] or c["spread"]):  # the benchmarks' form is the same model
         blocks, plain = RoutingBlocks(initial, c), RoutingModel(initial, c)
         expect("hidden states of the form in blocks", far(*(m(text[0, :, :-1])[0].detach() for m in (blocks, plain))), 1e-5)
 
@@ -122,7 +127,7 @@ def compare(c, folder):
         expect("loss of step %d" % s, far(loss.detach(), theirs["losses"][s]), 1e-4)
     for name, value in model.statistics.items():
         expect("final " + name, far(value, theirs["final." + name]), 1e-4)
-        assert not torch.equal(value, initial[name])
+        assert torch.equal(value, initial[name]) == ("projections" in name)
     return faults
 
 

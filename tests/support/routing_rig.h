@@ -78,7 +78,7 @@ static inline rig *rig_create(const lh_routing *r, int64_t batch, int64_t heads,
                                  .segment = length,
                                  .options = &g->r};
     tiny_check(lh_context_create(&g->context, lh_backend_cpu(), 2, &error), &error);
-    int64_t table[2] = {2 * r->distance + 1, width}, rows[3] = {r->heads, r->clusters, width};
+    int64_t table[2] = {2 * r->distance + 1, width}, rows[3] = {r->heads + r->spread, r->clusters, width};
     for (int which = LH_ROUTING_LOCAL_KEYS; which <= LH_ROUTING_CLUSTER_VALUES; which++) {
         bool local = which <= LH_ROUTING_LOCAL_VALUES;
         if (local ? r->relative : r->cluster_relative) {
@@ -86,13 +86,17 @@ static inline rig *rig_create(const lh_routing *r, int64_t batch, int64_t heads,
             rig_draw(rig_values(g, which), table[0] * width, 0.3, 40 + (uint64_t)which);
         }
     }
-    if (r->heads > 0) {
+    if (r->assignment == LH_ROUTING_BY_HASH) {
+        rows[1] = lh_routing_hash_bits(r);
+        rig_parameter(g, LH_ROUTING_PROJECTIONS, 3, rows);
+        rig_draw(rig_values(g, LH_ROUTING_PROJECTIONS), rows[0] * rows[1] * width, 1, 50);
+    } else if (r->heads > 0) {
         rig_parameter(g, LH_ROUTING_CENTROIDS, 3, rows);
         rig_parameter(g, LH_ROUTING_MEANS, 3, rows);
         rig_parameter(g, LH_ROUTING_COUNTS, 2, rows);
-        rig_draw(rig_values(g, LH_ROUTING_CENTROIDS), r->heads * r->clusters * width, 1, 50);
-        rig_norm_rows(rig_values(g, LH_ROUTING_CENTROIDS), r->heads * r->clusters, width, 1e-6);
-        for (int64_t i = 0; i < r->heads * r->clusters; i++) {
+        rig_draw(rig_values(g, LH_ROUTING_CENTROIDS), rows[0] * r->clusters * width, 1, 50);
+        rig_norm_rows(rig_values(g, LH_ROUTING_CENTROIDS), rows[0] * r->clusters, width, 1e-6);
+        for (int64_t i = 0; i < rows[0] * r->clusters; i++) {
             rig_values(g, LH_ROUTING_COUNTS)[i] = -1;
         }
     }

@@ -36,7 +36,8 @@ def rotate(x, positions, c):
 class Perceiver(torch.nn.Module):
     """Parameters carry the library's names, dots replaced by two underscores. c: layers, width, heads, cross_heads,
     embedding, inputs, segment, positions (rotary or none), table (none or sinusoidal or learned), rms, gated,
-    fraction, base, closed, interleaved."""
+    fraction, base, closed, interleaved; and, where they are not as published: after (layers behind which another cross
+    block stands), queries (tokens, shared, indexed), copies (latents of a token), offset (0 or 1)."""
 
     def __init__(self, parameters, c):
         super().__init__()
@@ -60,10 +61,10 @@ class Perceiver(torch.nn.Module):
     def heads(self, x, heads):
         return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
-    def attend(self, q, k, v, first):
-        """Query i sees the keys up to first + i."""
+    def attend(self, q, k, v, first, copies=1, key_copies=1):
+        """Query i, of token i // copies, sees the keys of tokens up to first + that."""
         n, m = q.shape[-2], k.shape[-2]
-        visible = torch.arange(m)[None] <= first + torch.arange(n)[:, None]
+        visible = torch.arange(m)[None] // key_copies <= first + torch.arange(n)[:, None] // copies
         scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
         a = scores.masked_fill(~visible, -1e30).softmax(-1) @ v
         return a.transpose(1, 2).flatten(2)
@@ -77,17 +78,30 @@ class Perceiver(torch.nn.Module):
             h = F.relu(h) ** 2
         return F.linear(h, self.get(down + ".weight"), self.get(down + ".bias"))
 
-    def cross(self, e, latents, positions):
+    def latents(self, ids, e, latents, positions):
+        """What the first block's queries are, [batch, latents copies, width]."""
+        c, copies = self.c, self.c.get("copies", 1)
+        own = self.get("embedding.weight")[ids[:, -latents:]]
+        if c.get("queries", "tokens") != "tokens":
+            own = self.get("memory.queries.table")[:latents].expand_as(own)
+        z = self.linear(self.placed(own, positions[-latents:] + c.get("offset", 0)), "memory.latent")
+        if copies > 1:
+            z = torch.stack([z + row for row in self.get("memory.copies.table")], 2).flatten(1, 2)
+        return z
+
+    def cross(self, z, e, latents, positions, name):
+        """A cross block: [batch, latents copies, width] reads e."""
         c = self.c
-        m, hc = e.shape[1], c["cross_heads"]
-        z = self.linear(e[:, m - latents:], "memory.latent")
-        q = self.heads(self.linear(self.norm(z, "memory.query_norm"), "memory.query"), hc)
-        source = self.norm(e, "memory.input_norm")
-        k, v = self.heads(self.linear(source, "memory.key"), hc), self.heads(self.linear(source, "memory.value"), hc)
+        m, hc, copies = e.shape[1], c["cross_heads"], c.get("copies", 1)
+        q = self.heads(self.linear(self.norm(z, name + "query_norm"), name + "query"), hc)
+        source = self.norm(e, name + "input_norm")
+        k, v = self.heads(self.linear(source, name + "key"), hc), self.heads(self.linear(source, name + "value"), hc)
         if c["positions"] == "rotary":
-            q, k = rotate(q, positions[m - latents:], c), rotate(k, positions, c)
-        z = z + self.linear(self.attend(q, k, v, m - latents), "memory.output")
-        return z + self.mlp(self.norm(z, "memory.hidden_norm"), "memory.up", "memory.down")
+            longer = dict(c, base=c["base"] + (c.get("offset", 0) if c["closed"] else 0))
+            at = (positions[m - latents:] + c.get("offset", 0)).repeat_interleave(copies)
+            q, k = rotate(q, at, longer), rotate(k, positions, longer)
+        z = z + self.linear(self.attend(q, k, v, m - latents, copies), name + "output")
+        return z + self.mlp(self.norm(z, name + "hidden_norm"), name + "up", name + "down")
 
     def layer(self, i, x, positions):
         c, L = self.c, f"layers.{i}."
@@ -96,22 +110,28 @@ class Perceiver(torch.nn.Module):
         k, v = (self.heads(t, c["heads"]) for t in self.linear(z, L + "attention.key_value").chunk(2, -1))
         if c["positions"] == "rotary":
             q, k = rotate(q, positions, c), rotate(k, positions, c)
-        x = x + self.linear(self.attend(q, k, v, 0), L + "attention.output")
+        copies = c.get("copies", 1)
+        x = x + self.linear(self.attend(q, k, v, 0, copies, copies), L + "attention.output")
         return x + self.mlp(self.norm(x, L + "hidden_norm"), L + "hidden.up", L + "hidden.down")
 
     def forward(self, ids, first, latents):
         """ids [batch, m <= inputs], the first of which stands at `first` in its document -> [batch, latents, width]."""
         c = self.c
         positions = torch.arange(first, first + ids.shape[1])
-        e = self.get("embedding.weight")[ids]
-        if c["table"] == "sinusoidal":
-            e = e + self.get("memory.positions.table").detach()[positions + 1]
-        elif c["table"] == "learned":
-            e = e + self.get("memory.positions.table")[positions + 1]
-        x = self.cross(e, latents, positions)
+        e = self.placed(self.get("embedding.weight")[ids], positions)
+        x = self.cross(self.latents(ids, e, latents, positions), e, latents, positions, "memory.")
+        copies = c.get("copies", 1)
         for i in range(c["layers"]):
-            x = self.layer(i, x, positions[-latents:])
-        return self.norm(x, "final_norm")
+            x = self.layer(i, x, positions[-latents:].repeat_interleave(copies))
+            if i in c.get("after", ()):
+                x = self.cross(x, e, latents, positions, f"layers.{i}.memory.")
+        return self.norm(x, "final_norm").unflatten(1, (latents, copies)).mean(2)
+
+    def placed(self, e, positions):
+        c = self.c
+        if c["table"] == "sinusoidal":
+            return e + self.get("memory.positions.table").detach()[positions + 1]
+        return e + self.get("memory.positions.table")[positions + 1] if c["table"] == "learned" else e
 
     def loss(self, hidden, targets):
         logits = self.linear(hidden, "output")

@@ -4,7 +4,8 @@ the tables of relative positions are looked up pair by pair.
 
 c: width, heads, routing (heads of them), skip (first layers without), clusters, size, block, back, distance, segment,
 layers, mode (causal or full), start (counted or official), decay, beta, relative, mixer, gated, embedding, own (keys that
-are not the queries; False if it is not given)."""
+are not the queries; False if it is not given), hashed (clusters by projections, not centroids), spread (cluster-strided
+heads behind the routing ones; 0)."""
 import math
 
 import torch
@@ -61,7 +62,7 @@ class RoutingModel(torch.nn.Module):
     def __init__(self, parameters, c):
         super().__init__()
         self.c, self.gathered = c, {}
-        statistics = {k: v.clone() for k, v in parameters.items() if ".memory.centroid" in k}
+        statistics = {k: v.clone() for k, v in parameters.items() if ".memory.centroid" in k or ".memory.projections" in k}
         self.statistics = statistics
         self.p = torch.nn.ParameterDict({k.replace(".", "__"): torch.nn.Parameter(v.clone())
                                          for k, v in parameters.items() if k not in statistics})
@@ -103,7 +104,13 @@ class RoutingModel(torch.nn.Module):
     def full(self, i, x, v, scores):
         c = self.c
         size = min(c["size"], x.shape[2])
-        chosen = scores.transpose(2, 3).topk(size, -1).indices.sort(-1).values  # [lanes, heads, clusters, size]
+        # of equal scores the first, which topk does not promise
+        best = scores.transpose(2, 3).sort(dim=-1, descending=True, stable=True).indices[..., :size]
+        return self.gathered_full(i, x, v, best.sort(-1).values)
+
+    def gathered_full(self, i, x, v, chosen):
+        """chosen: tokens [lanes, heads, clusters, size], rising."""
+        c, size = self.c, chosen.shape[-1]
         pick = chosen.flatten(2)[..., None]
         gather = lambda rows: rows.gather(2, pick.expand(*pick.shape[:3], rows.shape[3])).unflatten(2, (c["clusters"], size))
         out = self.inside(i, gather(x), gather(v)).flatten(2, 3)
@@ -150,8 +157,28 @@ class RoutingModel(torch.nn.Module):
         self.gathered[f"layers.{i}"] = gathered
         return self.causal_keys(x, y, v, *near) if c["mode"] == "causal" else self.full_keys(x, y, v, *scores)
 
+    def hashed(self, i, x):
+        """Scores [lanes, heads, n, clusters]: 1 for the bucket that the signs of orthogonal projections name."""
+        drawn = self.statistics[f"layers.{i}.memory.projections"].double().transpose(1, 2)
+        axes, upper = torch.linalg.qr(drawn)
+        axes = axes * torch.sign(torch.diagonal(upper, dim1=1, dim2=2))[:, None]  # as the drawn ones point
+        bits = torch.einsum("bhnd,hdk->bhnk", x.double(), axes) > 0
+        bucket = (bits.long() * 2 ** torch.arange(bits.shape[-1])).sum(-1)
+        return F.one_hot(bucket, self.c["clusters"]).to(x.dtype)
+
+    def spread(self, i, x, v, scores):
+        """As full, of tokens at even steps in the order of their scores."""
+        n = x.shape[2]
+        size = min(self.c["size"], n)
+        order = scores.transpose(2, 3).sort(dim=-1, descending=True, stable=True).indices
+        return self.gathered_full(i, x, v, order[..., ::n // size][..., :size].sort(-1).values)
+
     def routing(self, i, q, v, aux):
         c = self.c
+        if c.get("hashed"):
+            x = norm_rows(q)
+            scores = self.hashed(i, x.detach())
+            return self.causal(i, x, v, scores.argmax(3)) if c["mode"] == "causal" else self.full(i, x, v, scores)
         mu = self.statistics[f"layers.{i}.memory.centroids"]
         x = norm_rows(q)
         scores = torch.einsum("bhnd,hkd->bhnk", x, mu).detach()
@@ -160,6 +187,10 @@ class RoutingModel(torch.nn.Module):
         aux.append(2 * c["beta"] * ((x - nearest) ** 2).mean())
         one_hot = F.one_hot(near, c["clusters"]).to(x.dtype)
         self.gathered[f"layers.{i}"] = [(torch.einsum("bhnk,bhnd->hkd", one_hot, x.detach()), one_hot.sum((0, 2)))]
+        if c.get("spread", 0):
+            parts = [slice(0, c["routing"]), slice(c["routing"], None)]
+            forms = zip((self.full, self.spread), parts)
+            return torch.cat([form(i, x[:, p], v[:, p], scores[:, p]) for form, p in forms], 1)
         return self.causal(i, x, v, near) if c["mode"] == "causal" else self.full(i, x, v, scores)
 
     def learn(self):
@@ -186,7 +217,7 @@ class RoutingModel(torch.nn.Module):
         kv = self.get(L + "key_value.weight")
         q, k = self.split(x, self.get(L + "query.weight")), self.split(x, kv[: c["width"]])
         v = self.split(x, kv[c["width"]:])
-        first = c["routing"] if i >= c["skip"] else 0
+        first = c["routing"] + c.get("spread", 0) if i >= c["skip"] else 0
         parts = [self.routing(i, q[:, :first], v[:, :first], aux)] if first and not c.get("own") else \
             [self.routing_keys(i, q[:, :first], k[:, :first], v[:, :first], aux)] if first else []
         if first < c["heads"]:

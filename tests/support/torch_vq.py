@@ -25,12 +25,12 @@ def shift(x):
 
 class Model(torch.nn.Module):
     """c: layers, width, heads, kv_heads, key_width, value_width, codes, length, segment, aggregate, gated, mlp, tied,
-    final_norm, affine, base, commitment, decay, logit_scale, scale_bias. Parameters carry the library's names; codebooks are buffers."""
+    final_norm, affine, codebook (ema, gradient or fixed; ema if it is not there), base, commitment, decay, logit_scale, scale_bias. Parameters carry the library's names; moving averages are buffers."""
 
     def __init__(self, parameters, c):
         super().__init__()
         self.c = c
-        statistics = {k: v for k, v in parameters.items() if ".codebook." in k}
+        statistics = {k: v for k, v in parameters.items() if k.endswith((".codebook.sum", ".codebook.count"))}
         self.p = torch.nn.ParameterDict({k.replace(".", "__"): torch.nn.Parameter(v.clone())
                                          for k, v in parameters.items() if k not in statistics})
         self.book = {k: v.clone() for k, v in statistics.items()}
@@ -59,6 +59,16 @@ class Model(torch.nn.Module):
                      v=torch.zeros(lanes, h, c["length"], c["value_width"]), n=torch.zeros(lanes, h, c["codes"]),
                      u=torch.zeros(lanes, h, c["codes"], c["value_width"])) for _ in range(c["layers"])]
 
+    def codes(self, i):
+        c, name = self.c, f"layers.{i}.memory.codebook."
+        kind = c.get("codebook", "ema")
+        if kind == "gradient":
+            return self.get(name + "table")
+        if kind == "fixed":
+            rows = sinusoids(torch.arange(c["codes"]), c["key_width"], c["base"])
+            return (rms(rows) * c["key_width"] ** -0.25)[None].repeat(c["kv_heads"], 1, 1)
+        return self.book[name + "sum"] / self.book[name + "count"].clamp(min=0.01)[..., None]
+
     def sublayer(self, i, x, state):
         c, L, S = self.c, f"layers.{i}.attention.", self.c["codes"]
         dk, h, H, M, n = c["key_width"], c["kv_heads"], c["heads"], c["length"], x.shape[1]
@@ -68,13 +78,16 @@ class Model(torch.nn.Module):
         v = self.heads(x @ self.get(L + "value.weight").T, c["value_width"])
         if c["gated"]:
             v = F.silu(v)
-        book = (self.book[f"layers.{i}.memory.codebook.sum"]
-                / self.book[f"layers.{i}.memory.codebook.count"].clamp(min=0.01)[..., None])
+        trained = self.codes(i)
+        book = trained.detach()
         with torch.no_grad():
             distance = k.square().sum(-1, keepdim=True) - 2 * k @ book.transpose(1, 2) + book.square().sum(-1)[:, None]
             z = distance.argmin(-1)
         code = torch.stack([book[head][z[:, head]] for head in range(h)], 1)
-        commit = (k - code).square().sum(-1).mean((0, 2)).sum()
+        commit = c["commitment"] * (k - code).square().sum(-1).mean((0, 2)).sum()
+        if trained.requires_grad:
+            own = torch.stack([trained[head][z[:, head]] for head in range(h)], 1)
+            commit = commit + (k.detach() - own).square().sum(-1).mean((0, 2)).sum()
         self.gather(i, k.detach(), z)
         khat = code + k - k.detach()
 
@@ -105,14 +118,14 @@ class Model(torch.nn.Module):
 
     def move_on(self, state, keys, values, codes, n):
         S = self.c["codes"]
-        one_hot = F.one_hot(codes[:, :, :n], S + 1)[..., :S].float()
+        one_hot = F.one_hot(codes[:, :, :n], S + 1)[..., :S].to(values.dtype)
         count = state["n"] + one_hot.sum(2)
         divisor = count.clamp(min=1)
         mean = (state["n"] / divisor)[..., None] * state["u"] + (one_hot / divisor[:, :, None]).transpose(2, 3) @ values[:, :, :n]
         return dict(z=codes[:, :, n:], k=keys[:, :, n:], v=values[:, :, n:], n=count, u=mean)
 
     def gather(self, i, k, z):
-        one_hot = F.one_hot(z, self.c["codes"]).float()
+        one_hot = F.one_hot(z, self.c["codes"]).to(k.dtype)
         sums = torch.einsum("bhts,bhtd->hsd", one_hot, k)
         before = self.gathered.get(i, (0, 0))
         self.gathered[i] = (before[0] + sums, before[1] + one_hot.sum((0, 2)))
@@ -122,11 +135,13 @@ class Model(torch.nn.Module):
         for i, (sums, counts) in self.gathered.items():
             for name, new in (("sum", sums), ("count", counts)):
                 key = f"layers.{i}.memory.codebook.{name}"
+                if key not in self.book:
+                    continue
                 self.book[key] = self.c["decay"] * self.book[key] + (1 - self.c["decay"]) * new
         self.gathered = {}
 
     def forward(self, ids, state):
-        """ids [lanes, segment]. Returns hidden states, the weighted commitment loss, the new state."""
+        """ids [lanes, segment]. Returns hidden states, the auxiliary loss, the new state."""
         x, commit, fresh = self.get("embedding.weight")[ids], 0.0, []
         for i in range(self.c["layers"]):
             L = f"layers.{i}."
@@ -138,7 +153,7 @@ class Model(torch.nn.Module):
                 x = x + hidden @ self.get(L + "hidden.down.weight").T
         if self.c["final_norm"]:
             x = self.norm(x, "final_norm")
-        return x, self.c["commitment"] * commit, fresh
+        return x, commit, fresh
 
     def loss(self, hidden, targets):
         c = self.c

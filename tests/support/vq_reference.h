@@ -25,6 +25,9 @@ typedef struct reference {
      * finds one by one. detached: what earlier segments left stays as in `base`. */
     const ref_layer *base;
     bool detached;
+    /* With memory.codebook = gradient: the codes that attention sees, which are constants; NULL: the parameters. */
+    const double *frozen[REF_LAYERS];
+    double codebook;             /* sum over layers and heads of the mean squared distance of constant keys */
     ref_layer layer[REF_LAYERS]; /* of the last run */
     double commitment;           /* sum over layers and heads of the mean squared distance */
 } reference;
@@ -68,10 +71,29 @@ static inline double ref_silu(double x)
     return x / (1 + exp(-x));
 }
 
+/* Code s as attention sees it. */
 static inline void ref_code(const reference *r, int layer, int head, int s, double *code)
 {
-    int codes = (int)((const lh_vq_options *)r->model->memory_options)->codes,
-        width = (int)r->model->config.key_width;
+    const lh_vq_options *o = r->model->memory_options;
+    int codes = (int)o->codes, width = (int)r->model->config.key_width;
+    if (o->book == LH_VQ_BOOK_FIXED) {
+        double square = 0;
+        for (int i = 0; i < width; i++) {
+            double angle = s * pow(o->position_base, -2.0 * (i % (width / 2)) / width);
+            code[i] = i < width / 2 ? sin(angle) : cos(angle);
+            square += code[i] * code[i];
+        }
+        for (int i = 0; i < width; i++) {
+            code[i] *= pow(width, -0.25) / sqrt(square / width + 1e-6);
+        }
+        return;
+    }
+    if (o->book == LH_VQ_BOOK_GRADIENT) {
+        const double *table =
+            r->frozen[layer] ? r->frozen[layer] : ref_parameter(r, layer, "memory.codebook.table");
+        memcpy(code, table + (head * codes + s) * width, sizeof *code * (size_t)width);
+        return;
+    }
     const double *sum = ref_parameter(r, layer, "memory.codebook.sum") + (head * codes + s) * width;
     double count = ref_parameter(r, layer, "memory.codebook.count")[head * codes + s];
     for (int i = 0; i < width; i++) {
@@ -187,6 +209,12 @@ static inline void ref_sublayer(reference *r, int layer, double (*x)[REF_WIDE])
             for (int i = 0; i < width; i++) {
                 r->commitment += (now->k[t][h][i] - code[i]) * (now->k[t][h][i] - code[i]) / r->total;
             }
+            const double *table = ref_parameter(r, layer, "memory.codebook.table");
+            const double *still = r->base ? r->base[layer].k[t][h] : now->k[t][h];
+            for (int i = 0; table && i < width; i++) {
+                double apart = still[i] - table[(h * o->codes + now->z[t][h]) * width + i];
+                r->codebook += apart * apart / r->total;
+            }
         }
         ref_product(ref_parameter(r, layer, "attention.value.weight"), (int)c->kv_heads * wide, d, z[t], line);
         for (int h = 0; h < c->kv_heads; h++) {
@@ -244,7 +272,7 @@ static inline void ref_run(reference *r, const int32_t *tokens, double *logits)
     const double *bias = ref_parameter(r, -1, "output.bias"),
                  *scale = ref_parameter(r, -1, "memory.position_scale");
     double base = ((const lh_vq_options *)r->model->memory_options)->position_base;
-    r->commitment = 0;
+    r->commitment = r->codebook = 0;
     for (int t = 0; t < r->total; t++) {
         for (int i = 0; i < d; i++) {
             double angle = t * pow(base, -2.0 * (i % (d / 2)) / d);
@@ -272,7 +300,7 @@ static inline void ref_run(reference *r, const int32_t *tokens, double *logits)
     }
 }
 
-/* Sum over tokens of the loss, and the weighted commitment loss. */
+/* Sum over tokens of the loss, the weighted commitment loss, and what a codebook learns from. */
 static inline double ref_loss(reference *r, const int32_t *tokens, const int32_t *targets)
 {
     static double logits[REF_TOTAL * REF_VOCAB];
@@ -286,7 +314,7 @@ static inline double ref_loss(reference *r, const int32_t *tokens, const int32_t
         }
         loss += log(sum) - logits[t * vocab + targets[t]];
     }
-    return loss + ((const lh_vq_options *)r->model->memory_options)->commitment * r->commitment;
+    return loss + ((const lh_vq_options *)r->model->memory_options)->commitment * r->commitment + r->codebook;
 }
 
 #endif

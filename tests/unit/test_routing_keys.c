@@ -151,8 +151,12 @@ static void in_pieces(void **state)
     (void)state;
     static const int64_t pieces[] = {3, 20, 1, 5, 1, 1, 9}; /* lists, and windows computed anew */
     for (int random = 0; random < 2; random++) {
-        lh_routing r = {
-            .heads = HEADS, .clusters = CLUSTERS, .size = SIZE, .relative = true, .random = random, PLAIN};
+        lh_routing r = {.heads = HEADS,
+                        .clusters = CLUSTERS,
+                        .size = SIZE,
+                        .relative = true,
+                        .assignment = random ? LH_ROUTING_AT_RANDOM : LH_ROUTING_BY_CENTROIDS,
+                        PLAIN};
         rig *g = rig_create(&r, BATCH, HEADS + 1, LENGTH, WIDTH, true);
         enum { ALL = BATCH * LENGTH * (ROW + WIDTH) };
         double whole[ALL], part[ALL];

@@ -137,6 +137,49 @@ static void repetition(void **state)
     lh_sampler_free(s);
 }
 
+/* The nucleus as Transformer-VQ's released code forms it: probabilities in rising order are summed up, and those
+ * whose sum exceeds 1 - (p - 1e-4) stay, the largest always. Which tokens come at all must be those, also where
+ * sums of the kept are p itself. */
+static void nucleus_by_rising_sums(void **state)
+{
+    (void)state;
+    enum { TOKENS = 8 };
+    static const double share[TOKENS] = {.05, .05, .05, .09, .11, .15, .30, .20};
+    static const struct {
+        double p;
+        int kept;
+    } vectors[] = {{.25, 1}, {.31, 2}, {.65, 3}, {.75, 4}, {.85, 5}, {.90, 6}, {.95, 7}, {.99, 8}, {.00005, 1}};
+    float logits[TOKENS];
+    static const double offsets[] = {0, 2, 3, 0.37, -4}; /* a constant changes nothing but roundings */
+    size_t count_vectors = sizeof vectors / sizeof *vectors;
+    for (size_t v = 0; v < 5 * count_vectors; v++) {
+        for (int i = 0; i < TOKENS; i++) {
+            logits[i] = (float)(log(share[i]) + offsets[v / count_vectors]);
+        }
+        lh_error error = {0};
+        lh_sampler *s;
+        lh_sampler_options o = lh_sampler_defaults();
+        bool came[TOKENS] = {false};
+        int count = 0;
+        double least = 1, most_left_out = 0;
+        o.top_p = vectors[v % count_vectors].p;
+        o.seed = 9;
+        assert_int_equal(lh_sampler_create(&s, &o, TOKENS, &error), LH_OK);
+        for (int i = 0; i < 2000; i++) {
+            came[pick(s, logits)] = true;
+        }
+        for (int i = 0; i < TOKENS; i++) {
+            count += came[i];
+            least = came[i] && share[i] < least ? share[i] : least;
+            most_left_out = !came[i] && share[i] > most_left_out ? share[i] : most_left_out;
+        }
+        if (count != vectors[v % count_vectors].kept || most_left_out > least) {
+            fail_msg("top-p %g keeps %d tokens, not %d", o.top_p, count, vectors[v % count_vectors].kept);
+        }
+        lh_sampler_free(s);
+    }
+}
+
 static void seeds_and_state(void **state)
 {
     (void)state;
@@ -220,7 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(filters),         cmocka_unit_test(temperature), cmocka_unit_test(repetition),
-        cmocka_unit_test(seeds_and_state), cmocka_unit_test(refusals),
+        cmocka_unit_test(seeds_and_state), cmocka_unit_test(refusals),    cmocka_unit_test(nucleus_by_rising_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,8 +115,12 @@ static const char *const *model_arguments(int which)
          "model.activation=relu2", "model.hidden=20", "model.hidden_bias=false"},
         {VQ, SIZES, "memory.length=2", "model.segment=6", "model.heads=2", "model.kv_heads=1", "memory.gated=false",
          "model.activation=relu2", "model.hidden=20", "model.hidden_bias=false"},
+        {GAU, SIZES, "memory.length=4", "model.segment=6", "model.heads=2", "model.kv_heads=2",
+         "memory.codebook=gradient"},
+        {GAU, SIZES, "memory.length=5", "model.segment=4", "model.heads=2", "model.kv_heads=2",
+         "memory.position_base=10", "memory.codebook=fixed"},
     };
-    return which < 5 ? list[which] : NULL;
+    return which < 7 ? list[which] : NULL;
 }
 
 /* Codes near the keys of a text, so that all of them are used. */
@@ -125,21 +129,27 @@ static void spread_codes(const lh_model *model, const int32_t *tokens, int total
     static reference r;
     static double logits[REF_TOTAL * REF_VOCAB];
     const lh_model_config *c = &model->config;
-    int codes = (int)((const lh_vq_options *)model->memory_options)->codes;
+    const lh_vq_options *o = model->memory_options;
+    int codes = (int)o->codes;
+    bool moving = o->book == LH_VQ_BOOK_EMA;
+    if (o->book == LH_VQ_BOOK_FIXED) {
+        return;
+    }
     for (int layer = 0; layer < c->layers;
          layer++) { /* lower layers first: they decide what keys there are above */
         memset(&r, 0, sizeof r);
         r.model = model;
         r.total = total;
         ref_run(&r, tokens, logits);
-        double *sum = (double *)(uintptr_t)ref_parameter(&r, layer, "memory.codebook.sum");
+        double *sum =
+            (double *)(uintptr_t)ref_parameter(&r, layer, moving ? "memory.codebook.sum" : "memory.codebook.table");
         double *count = (double *)(uintptr_t)ref_parameter(&r, layer, "memory.codebook.count");
         for (int h = 0; h < c->kv_heads; h++) {
             for (int s = 0; s < codes; s++) {
                 for (int i = 0; i < c->key_width; i++) {
                     double near =
                         r.layer[layer].k[(s * 5 + 1) % total][h][i] * (1 - 0.05 * (s + 1)) + 0.02 * sin(s + i);
-                    sum[(h * codes + s) * c->key_width + i] = near * count[h * codes + s];
+                    sum[(h * codes + s) * c->key_width + i] = moving ? near * count[h * codes + s] : near;
                 }
             }
         }
@@ -287,6 +297,21 @@ static double library_gradients(tiny *t, const int32_t *tokens, const int32_t *t
     return value;
 }
 
+/* From here on the reference's attention sees the codes as they are now. */
+static void freeze_codes(reference *r)
+{
+    static double kept[REF_LAYERS][REF_HEADS * REF_WIDE * REF_WIDE];
+    for (int layer = 0; layer < r->model->config.layers; layer++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "layers.%d.memory.codebook.table", layer);
+        lh_parameter *p = lh_parameters_find(&r->model->parameters, name);
+        if (p) {
+            memcpy(kept[layer], lh_tensor_data(p->tensor), sizeof(double) * (size_t)lh_tensor_count(p->tensor));
+            r->frozen[layer] = kept[layer];
+        }
+    }
+}
+
 /* 8. and 9. Every gradient of whole models, keys included, against central differences of the plain formula in
  * which codes stay and quantised keys move with the keys as far as gradients go straight through. */
 static void gradients(void **state)
@@ -316,6 +341,7 @@ static void gradients(void **state)
             memcpy(base, r.layer, sizeof base);
             r.base = base;
             r.detached = detach;
+            freeze_codes(&r);
             double loss = library_gradients(&t, tokens, targets, detach), expected = ref_loss(&r, tokens, targets);
             assert_true(fabs(loss - expected) < 1e-10 * expected);
             for (int i = 0; i < t.model->parameters.count; i++) {
@@ -440,17 +466,23 @@ static void first_losses(void **state)
 
 /* Masks of the sinusoids and sublayers that are left out hold from a sequence's beginning to its end: cut
  * otherwise, the text gives the same. The next sequence has others. */
-static void draws_hold_for_a_sequence(void **state)
+static void draws_hold(const char *layout)
 {
-    (void)state;
     enum { LANES = 6 };
     static double results[4][LANES * TOTAL * WIDTH];
     static const char *const segments[] = {"model.segment=24", "model.segment=6", "model.segment=1"};
-    int differs = 0;
+    int differs = 0, apart = 0;
     for (int s = 0; s < 3; s++) {
-        const char *arguments[] = {
-            GAU,         SIZES, "memory.length=5", "memory.sinusoid_dropout=0.3", "memory.layer_dropout=0.4",
-            segments[s], NULL};
+        const char *arguments[] = {GAU,
+                                   SIZES,
+                                   "memory.length=5",
+                                   "memory.sinusoid_dropout=0.3",
+                                   "memory.layer_dropout=0.4",
+                                   segments[s],
+                                   layout,
+                                   "model.activation=relu2",
+                                   "model.hidden=20",
+                                   NULL};
         tiny t = tiny_create(arguments, LANES, 7);
         lh_error error = {0};
         int64_t n = t.model->config.segment;
@@ -478,14 +510,79 @@ static void draws_hold_for_a_sequence(void **state)
         }
         const int32_t *held = lh_tensor_data(tiny_state(&t, "layers.0.held"));
         for (int lane = 1; lane < LANES && s == 0; lane++) {
-            differs += held[lane * 3] != held[0];
+            int columns = t.model->config.mlp ? 4 : 3;
+            differs += held[lane * columns] != held[0];
+            apart += columns == 4 && held[lane * columns] != held[lane * columns + 3];
         }
         tiny_free(&t);
     }
     assert_true(differs > 0);
+    assert_true((apart > 0) == (strcmp(layout, "model.mlp=true") == 0)); /* attention and MLP are drawn apart */
     expect_same(results[1], results[0], LANES * TOTAL * WIDTH, 1e-11, "segments of 6");
     expect_same(results[2], results[0], LANES * TOTAL * WIDTH, 1e-11, "segments of 1");
     assert_memory_not_equal(results[3], results[0], sizeof results[0]);
+}
+
+static void draws_hold_for_a_sequence(void **state)
+{
+    (void)state;
+    draws_hold("model.mlp=false");
+    draws_hold("model.mlp=true");
+}
+
+/* A sequence that leaves the MLP out has none of it, others have 1 / (1 - rate) times as much as without dropout.
+ */
+static void dropped_feed_forward(void **state)
+{
+    (void)state;
+    enum { LANES = 8, N = 6, CELLS = LANES * N * WIDTH };
+    static double rows[3][CELLS];
+    const char *arguments[] = {VQ,
+                               SIZES,
+                               "model.layers=1",
+                               "model.heads=2",
+                               "memory.gated=false",
+                               "memory.length=4",
+                               "model.segment=6",
+                               "model.activation=relu2",
+                               "model.hidden=20",
+                               "model.hidden_bias=false",
+                               "model.final_norm=false",
+                               "memory.layer_dropout=0.4",
+                               NULL};
+    tiny t = tiny_create(arguments, LANES, 7);
+    lh_error error = {0};
+    int32_t tokens[LANES * N], held[LANES * 4];
+    int kept = 0;
+    text(tokens, LANES * N, 17);
+    double *attention = tiny_values(&t, "layers.0.attention.output.weight");
+    double *down = tiny_values(&t, "layers.0.hidden.down.weight");
+    memset(attention, 0, sizeof(double) * WIDTH * 8); /* the layer is x + MLP(x) */
+    for (int run = 0; run < 3; run++) {               /* with dropout, without, and without an MLP */
+        t.context->training = run == 0;
+        if (run == 2) {
+            memset(down, 0, sizeof(double) * WIDTH * 20);
+        }
+        tiny_check(lh_stream_reset(t.stream, t.context, -1, &error), &error);
+        lh_forward forward;
+        lh_model_forward(t.context, t.model, t.stream, tokens, N, &forward);
+        lh_to_host(t.context, forward.hidden, rows[run]);
+        lh_stream_commit(t.stream, t.context);
+        tiny_check(lh_context_status(t.context, &error), &error);
+        lh_context_reset(t.context);
+        if (run == 0) {
+            memcpy(held, lh_tensor_data(tiny_state(&t, "layers.0.held")), sizeof held);
+        }
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        double factor = held[lane * 4 + 3] == 2 ? 1 / 0.6 : 0;
+        kept += factor > 0;
+        for (int i = lane * N * WIDTH; i < (lane + 1) * N * WIDTH; i++) {
+            assert_true(fabs(rows[0][i] - rows[2][i] - factor * (rows[1][i] - rows[2][i])) < 1e-12);
+        }
+    }
+    assert_true(kept > 0 && kept < LANES);
+    tiny_free(&t);
 }
 
 /* What the configuration refuses, and how it says so. */
@@ -503,6 +600,7 @@ static void nonsense_is_refused(void **state)
         {"model.width=7", "even"},
         {"model.same_length=true", "same_length"},
         {"memory.codes=0", "codes"},
+        {"memory.codebook=mine", "ema"},
         {"model.share_attention=true", "share_attention"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -528,6 +626,7 @@ int main(void)
         cmocka_unit_test(published_sizes),
         cmocka_unit_test(first_losses),
         cmocka_unit_test(draws_hold_for_a_sequence),
+        cmocka_unit_test(dropped_feed_forward),
         cmocka_unit_test(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

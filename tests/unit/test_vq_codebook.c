@@ -61,7 +61,8 @@ static double *book_of(const lh_model *model, int layer, const char *what)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "layers.%d.memory.codebook.%s", layer, what);
-    return lh_tensor_data(lh_parameters_find(&model->parameters, name)->tensor);
+    const lh_parameter *p = lh_parameters_find(&model->parameters, name);
+    return p ? lh_tensor_data(p->tensor) : NULL;
 }
 
 /* Sums and counts of the keys of both lanes by code, from the plain formula. */
@@ -329,12 +330,124 @@ static void figures_of_use(void **state)
     tiny_free(&t);
 }
 
+/* Who learns a codebook: averages no optimizer (no gradient), the table of codes by its own loss alone, fixed
+ * codes nobody. Counts of use are kept for all of them, and only averages move in learn. */
+static void who_learns(void **state)
+{
+    (void)state;
+    static const char *const books[] = {"memory.codebook=ema", "memory.codebook=gradient", "memory.codebook=fixed"};
+    int32_t tokens[LANES * TOTAL];
+    text(tokens, 17);
+    for (int book = 0; book < 3; book++) {
+        const char *arguments[] = {GAU, "model.segment=8", books[book], "memory.commitment=0", NULL};
+        tiny t = tiny_create(arguments, LANES, 7);
+        assert_int_equal(book_of(t.model, 0, "sum") != NULL, book == 0);
+        assert_int_equal(book_of(t.model, 0, "table") != NULL, book == 1);
+        double before[HEADS * CODES * KEY], counted = book_of(t.model, 0, "count")[0];
+        double *codes = book == 2 ? NULL : book_of(t.model, 0, book == 0 ? "sum" : "table");
+        if (codes) {
+            memcpy(before, codes, sizeof before);
+        }
+        for (int loss = 0; loss < 2 && book == 1; loss++) { /* the text's loss says nothing to the codes */
+            tiny_zero_grads(&t);
+            tiny_losses losses = tiny_step(&t, 0, loss == 0, loss == 1, NULL);
+            lh_parameter *p = lh_parameters_find(&t.model->parameters, "layers.0.memory.codebook.table");
+            assert_int_equal(p->group, LH_GROUP_COMPRESSOR);
+            assert_int_equal(largest(lh_tensor_data(p->tensor->grad), HEADS * CODES * KEY) > 0, loss == 1);
+            p = lh_parameters_find(&t.model->parameters, "layers.0.attention.key.weight");
+            assert_int_equal(largest(lh_tensor_data(p->tensor->grad), HEADS * KEY * 8) > 0, loss == 0);
+            assert_true(losses.auxiliary > 0);
+        }
+        for (int i = 0; i < t.model->parameters.count; i++) {
+            const lh_parameter *p = &t.model->parameters.items[i];
+            assert_int_equal(p->tensor->grad == NULL, p->group == LH_GROUP_STATISTICS);
+        }
+        read_text(t.context, t.stream, tokens, 0, 0);
+        learn(t.context, &t.stream, 1);
+        assert_true(book_of(t.model, 0, "count")[0] != counted);
+        if (codes) {
+            assert_int_equal(memcmp(before, codes, sizeof before) == 0, book == 1);
+        }
+        told all = {0};
+        t.model->memory_kind->figures(t.stream->memory, t.context, take, &all);
+        assert_int_equal(all.count, 4);
+        assert_true(book != 2 || fabs(all.length - 1) < 1e-5); /* fixed codes are as long as keys */
+        lh_context_reset(t.context);
+        tiny_free(&t);
+    }
+}
+
+/* Steps against the gradient of its loss bring a codebook to its keys; padding does not count; codes can start with
+ * keys. */
+static void gradients_move_codes(void **state)
+{
+    (void)state;
+    int32_t tokens[LANES * TOTAL];
+    text(tokens, 17);
+    for (int seeded = 0; seeded < 2; seeded++) {
+        const char *arguments[] = {GAU,
+                                   "model.segment=24",
+                                   "memory.codebook=gradient",
+                                   "memory.commitment=0",
+                                   seeded ? "memory.codebook_init=keys" : "memory.codebook_init=random",
+                                   NULL};
+        tiny t = tiny_create(arguments, LANES, 7);
+        draw_parameters(&t);
+        double first = distance_of(t.model, tokens);
+        if (seeded) {
+            read_text(t.context, t.stream, tokens, 0, 0);
+            learn(t.context, &t.stream, 1);
+            assert_true(distance_of(t.model, tokens) < 0.6 * first);
+            tiny_free(&t);
+            continue;
+        }
+        for (int i = 0; i < 60; i++) {
+            tiny_zero_grads(&t);
+            lh_error error = {0};
+            lh_forward forward;
+            tiny_check(lh_stream_reset(t.stream, t.context, -1, &error), &error);
+            lh_model_forward(t.context, t.model, t.stream, tokens, TOTAL, &forward);
+            lh_backward(t.context, forward.auxiliary, 1.0);
+            lh_stream_commit(t.stream, t.context);
+            tiny_check(lh_context_status(t.context, &error), &error);
+            lh_context_reset(t.context);
+            for (int layer = 0; layer < LAYERS; layer++) {
+                char name[64];
+                (void)snprintf(name, sizeof name, "layers.%d.memory.codebook.table", layer);
+                lh_tensor *table = lh_parameters_find(&t.model->parameters, name)->tensor;
+                double *x = lh_tensor_data(table), *g = lh_tensor_data(table->grad);
+                for (int j = 0; j < HEADS * CODES * KEY; j++) {
+                    x[j] -= 0.5 * g[j];
+                }
+            }
+        }
+        assert_true(distance_of(t.model, tokens) < 0.7 * first);
+        tiny_free(&t);
+    }
+}
+
+/* What would be made of keys is refused for codes that stay as they are. */
+static void fixed_codes_refuse(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"memory.codebook_init=keys", "memory.restart_below=0.5",
+                                           "model.key_width=5"};
+    for (int i = 0; i < 3; i++) {
+        const char *arguments[] = {GAU, "model.segment=4", "memory.codebook=fixed", settings[i], NULL};
+        lh_error error = {0};
+        lh_model *model = NULL;
+        assert_int_equal(tiny_model(&model, arguments, 7, &error), LH_E_CONFIG);
+        assert_non_null(strstr(error.message, i == 2 ? "even" : "memory.codebook = fixed"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(averages_move),        cmocka_unit_test(counts_converge),
         cmocka_unit_test(first_codes_are_keys), cmocka_unit_test(dead_codes_come_back),
-        cmocka_unit_test(figures_of_use),
+        cmocka_unit_test(figures_of_use),       cmocka_unit_test(who_learns),
+        cmocka_unit_test(gradients_move_codes), cmocka_unit_test(fixed_codes_refuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
