@@ -182,15 +182,18 @@ class Session(Handle):
         return _result(nats, self.lanes)
 
     def generate(self, prompt="", tokens=200, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0,
-                 repetition_window=64, seed=0, stop=(), ignore_end=False, special=False):
+                 repetition_window=64, seed=0, stop=(), ignore_end=False, special=False, source=None):
         """Reads a prompt and writes on: yields pieces of text as they are written. The session has then read all of
-        it, also if the caller takes no more pieces."""
+        it, also if the caller takes no more pieces. A model with an encoder begins anew beside `source`, a text,
+        whose beginning its encoder reads; with None it goes on beside the one it has."""
         stops, count = texts(_text(item) for item in stop)
         options = _library.GeneratorOptions(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
             repetition_window=repetition_window, seed=seed, stops=stops, stop_count=count, ignore_end=ignore_end,
             special=special)
         with _Generator(self, options) as generator:
+            if source is not None:
+                generator.source(_text(source))
             generator.read(_text(prompt))
             yield from generator.write(tokens)
 
@@ -232,6 +235,10 @@ class _Generator(Handle):
 
     def _text(self):
         return ctypes.string_at(self._piece.text, self._piece.text_size).decode("utf-8", "replace")
+
+    def source(self, text):
+        cut = ctypes.c_int64()
+        call("generator_source", self._handle, text, len(text), ctypes.byref(cut))
 
     def read(self, text):
         if text:

@@ -129,6 +129,7 @@ _calls = {
     "session_set_overlap": [handle, c_int64],
     "generator_create": [ctypes.POINTER(handle), handle, ctypes.POINTER(GeneratorOptions)],
     "generator_read": [handle, c_text, c_size],
+    "generator_source": [handle, c_text, c_size, ctypes.POINTER(c_int64)],
     "generator_next": [handle, ctypes.POINTER(Piece)],
     "generator_finish": [handle, ctypes.POINTER(Piece)],
     "evaluate": [handle, ctypes.POINTER(EvaluationOptions), ctypes.POINTER(Evaluation)],

@@ -59,4 +59,18 @@ check "a session goes on beside its source" cmp seven.txt three.txt
 equal "no source is a wrong use" $? 2
 check "and says so" grep -q "give --source-file or --source" .notes
 check "what it is" "$longhand" info whole
+
+if [ -f "$LH_BUILD/liblonghand.so" ]; then # not in every build
+    export PYTHONPATH=$root/python LONGHAND_LIBRARY=$LH_BUILD/liblonghand.so PYTHONDONTWRITEBYTECODE=1
+    check "Python writes the same beside a source" python3 - <<'PY'
+import longhand
+expected = open("seven.txt", "rb").read().decode("utf-8", "replace").rstrip("\n")
+with longhand.Model("whole") as model, longhand.Session(model) as session:
+    beside = dict(temperature=0, ignore_end=True)
+    source = open("article.txt").read()
+    first = "".join(session.generate(tokens=3, source=source, **beside)) + "".join(session.generate(tokens=4, **beside))
+    again = "".join(session.generate(tokens=7, source=source, **beside))
+assert expected and first == expected and again == expected, (expected, first, again)
+PY
+fi
 finish
