@@ -97,4 +97,49 @@ static inline bool differ(const double *a, const double *b, int64_t count)
     return false;
 }
 
+/* A fresh forward pass as training does it: `latents` latents on the last tokens of tokens[0 .. count), and before
+ * them the M - N tokens that stand there. Logits of what follows the last token. */
+static inline void fresh_logits(const lh_model *model, const int32_t *tokens, int64_t count, int64_t latents,
+                                double *logits)
+{
+    lh_error error = {0};
+    lh_context *context;
+    lh_stream *stream;
+    lh_forward forward;
+    int32_t prefix[M - N], segment[N] = {0};
+    int64_t begin = count - latents, start = begin > M - N ? begin - (M - N) : 0;
+    for (int64_t i = 0; i < M - N; i++) {
+        int64_t from = begin - (M - N) + i;
+        prefix[i] = from < 0 ? -1 : tokens[from];
+    }
+    uint8_t valid[N] = {0};
+    memcpy(segment, tokens + begin, sizeof *tokens * (size_t)latents);
+    memset(valid, 1, (size_t)latents);
+    tiny_check(lh_context_create(&context, model->backend, 1, &error), &error);
+    tiny_check(lh_stream_create(&stream, model, 1, false, &error), &error);
+    stream->memory->valid = valid;
+    model->memory_kind->prime(stream->memory, context, prefix, M - N, &start);
+    lh_model_forward(context, model, stream, segment, N, &forward);
+    lh_tensor *row = lh_slice(context, forward.hidden, 1, latents - 1, 1);
+    lh_to_host(context, lh_model_logits(context, model, lh_contiguous(context, row)), logits);
+    tiny_check(lh_context_status(context, &error), &error);
+    lh_stream_commit(stream, context);
+    lh_stream_free(stream);
+    lh_context_free(context);
+}
+
+/* Each of {setting, setting, part of the sentence} is refused. */
+static inline void refuse_configurations(const char *const wrong[][3], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *arguments[] = {SIZES, STYLE, "model.positions=none", wrong[i][0], wrong[i][1], NULL};
+        lh_error error = {0};
+        lh_model *model = NULL;
+        assert_int_equal(tiny_model(&model, arguments, 3, &error), LH_E_CONFIG);
+        if (!strstr(error.message, wrong[i][2])) {
+            fail_msg("%s", error.message);
+        }
+    }
+}
+
 #endif

@@ -181,4 +181,33 @@ static inline lh_tensor *tiny_state(const tiny *t, const char *name)
     return NULL;
 }
 
+/* Central differences of the sum of both losses of segment 0 at some elements of every parameter, beside the
+ * gradients that are there. Returns how many of the latter are not 0. */
+static inline int tiny_differences(tiny *t, const char *what)
+{
+    int checked = 0;
+    for (int i = 0; i < t->model->parameters.count; i++) {
+        lh_parameter *p = &t->model->parameters.items[i];
+        double *x = lh_tensor_data(p->tensor);
+        for (int64_t trial = 0; p->tensor->grad && trial < 4; trial++) {
+            int64_t j = (trial * 7919 + 13 * i) % lh_tensor_count(p->tensor);
+            double kept = x[j], h = 1e-6, value[2], got = ((double *)lh_tensor_data(p->tensor->grad))[j];
+            for (int side = 0; side < 2; side++) {
+                x[j] = kept + (side ? -h : h);
+                t->context->random_offset = 0;
+                tiny_losses l = tiny_step(t, 0, 0.0, 0.0, NULL);
+                value[side] = l.task + l.auxiliary;
+            }
+            x[j] = kept;
+            double difference = (value[0] - value[1]) / (2 * h);
+            if (!(fabs(difference - got) <= 1e-6 * fmax(1.0, fabs(difference)))) {
+                fail_msg("%s, %s [%lld]: gradient %.10g, difference %.10g", what, p->name, (long long)j, got,
+                         difference);
+            }
+            checked += got != 0.0;
+        }
+    }
+    return checked;
+}
+
 #endif

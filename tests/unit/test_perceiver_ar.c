@@ -880,15 +880,7 @@ static void impossible_configurations(void **state)
         {"model.cutoffs=4", "model.tied=true", "one table"},
         {"memory.cross_dropout=1.5", "model.tied=true", "cross_dropout"},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        const char *arguments[] = {SIZES, STYLE, "model.positions=none", wrong[i][0], wrong[i][1], NULL};
-        lh_error error = {0};
-        lh_model *model = NULL;
-        assert_int_equal(tiny_model(&model, arguments, 3, &error), LH_E_CONFIG);
-        if (!strstr(error.message, wrong[i][2])) {
-            fail_msg("%s", error.message);
-        }
-    }
+    refuse_configurations(wrong, sizeof wrong / sizeof *wrong);
 }
 
 int main(void)

@@ -89,36 +89,6 @@ static void causality(void **state)
     }
 }
 
-/* A fresh forward pass as training does it, with `latents` latents on the last of `count` tokens: what follows. */
-static void fresh_logits(const lh_model *model, const int32_t *tokens, int64_t count, int64_t latents,
-                         double *logits)
-{
-    lh_error error = {0};
-    lh_context *context;
-    lh_stream *stream;
-    lh_forward forward;
-    int32_t prefix[M - N], segment[N] = {0};
-    uint8_t valid[N] = {0};
-    int64_t begin = count - latents, start = begin > M - N ? begin - (M - N) : 0;
-    for (int64_t i = 0; i < M - N; i++) {
-        int64_t from = begin - (M - N) + i;
-        prefix[i] = from < 0 ? -1 : tokens[from];
-    }
-    memcpy(segment, tokens + begin, sizeof *tokens * (size_t)latents);
-    memset(valid, 1, (size_t)latents);
-    tiny_check(lh_context_create(&context, model->backend, 1, &error), &error);
-    tiny_check(lh_stream_create(&stream, model, 1, false, &error), &error);
-    stream->memory->valid = valid;
-    model->memory_kind->prime(stream->memory, context, prefix, M - N, &start);
-    lh_model_forward(context, model, stream, segment, N, &forward);
-    lh_tensor *row = lh_slice(context, forward.hidden, 1, latents - 1, 1);
-    lh_to_host(context, lh_model_logits(context, model, lh_contiguous(context, row)), logits);
-    tiny_check(lh_context_status(context, &error), &error);
-    lh_stream_commit(stream, context);
-    lh_stream_free(stream);
-    lh_context_free(context);
-}
-
 /* Reading in pieces, with kept keys of every cross-attention and latents that begin anew, gives what a fresh pass
  * with the same latents gives. */
 static void decoding_is_a_fresh_pass(void **state)
@@ -418,15 +388,7 @@ static void impossible_configurations(void **state)
         {"memory.latents_per_token=0", "model.layers=2", "latents_per_token"},
         {"memory.queries=mine", "model.layers=2", "tokens"},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        const char *arguments[] = {SIZES, STYLE, "model.positions=none", wrong[i][0], wrong[i][1], NULL};
-        lh_error error = {0};
-        lh_model *model = NULL;
-        assert_int_equal(tiny_model(&model, arguments, 3, &error), LH_E_CONFIG);
-        if (!strstr(error.message, wrong[i][2])) {
-            fail_msg("%s", error.message);
-        }
-    }
+    refuse_configurations(wrong, sizeof wrong / sizeof *wrong);
 }
 
 int main(void)
