@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Each block is preceded by one aligned header that holds its size, so that live bytes can be counted. */
 #define LH_ALIGN 64
@@ -30,13 +31,29 @@ static void heap_count_live(size_t bytes)
     }
 }
 
+/* Products read their operands a page or two a row, so with small pages they wait for address translation: large
+ * blocks begin where a huge page does, and the kernel is asked for such pages. It may well refuse. The last bytes of
+ * a block stay on small pages, so that no block holds more memory than it asked for. */
+#define HUGE_PAGE ((size_t)2 * 1024 * 1024)
+
+static void *heap_large(size_t total)
+{
+    void *base = aligned_alloc(HUGE_PAGE, total);
+#ifdef MADV_HUGEPAGE
+    if (base) {
+        (void)madvise(base, total / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    }
+#endif
+    return base;
+}
+
 static void *heap_raw(size_t bytes)
 {
     if (heap_must_fail() || bytes > SIZE_MAX - 2 * LH_ALIGN) {
         return NULL;
     }
     size_t total = (bytes + 2 * LH_ALIGN - 1) / LH_ALIGN * LH_ALIGN;
-    unsigned char *base = aligned_alloc(LH_ALIGN, total);
+    unsigned char *base = total >= HUGE_PAGE ? heap_large(total) : aligned_alloc(LH_ALIGN, total);
     if (!base) {
         return NULL;
     }
