@@ -1,25 +1,12 @@
 """The Memorizing Transformer against PyTorch: hidden states, losses, every gradient, what is stored after several segments,
 and the loss curve of 20 optimizer steps."""
-import json
 import os
-import struct
-import subprocess
 import sys
-import tempfile
-
-try:
-    import numpy as np
-    import torch
-except ImportError as missing:
-    print(f"parity_memorizing: {missing}; skipped")
-    print("0 passed, 0 failed, 1 skipped")
-    sys.exit(0)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from parity import adamw, compare_gradients, expectations, far, np, run_cases, run_driver, text_in_a_row, zero_gradients
 from torch_memorizing import Memorizing
 
-BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
-torch.set_num_threads(2)
 LANES, SEGMENTS, VOCAB = 3, 20, 37
 
 BASE = dict(layers=3, width=32, heads=4, kv_heads=4, segment=12, window=12, cache=True, size=30, neighbours=5,
@@ -38,18 +25,6 @@ CASES = {
 }
 
 
-def read(path):
-    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "F16": np.float16, "I8": np.int8}
-    with open(path, "rb") as file:
-        data = file.read()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + length])
-    header.pop("__metadata__", None)
-    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
-                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
-            for name, t in header.items()}
-
-
 def arguments(c):
     given = ["model.vocab=%d" % VOCAB, "model.hidden=48", "model.norm=rms", "model.norm_eps=1e-6", "model.positions=t5",
              "model.t5_scaled=true", "model.qk_norm=l2", "model.head_scale=true", "model.null_logit=true",
@@ -61,12 +36,6 @@ def arguments(c):
     for key in ("window", "cache", "size", "neighbours", "fewer", "combine", "local_bias", "store"):
         given.append("memory.%s=%s" % (key, str(c[key]).lower()))
     return given
-
-
-def far(a, b):
-    """Largest difference relative to the larger tensor's largest element."""
-    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
-    return float((a.double() - b.double()).abs().max()) / top
 
 
 def visible(theirs, c, layer, which):
@@ -83,17 +52,9 @@ def visible(theirs, c, layer, which):
 
 
 def compare(c, folder):
-    rng = np.random.default_rng(5)
-    ids = rng.integers(0, VOCAB, size=(SEGMENTS, LANES, c["segment"] + 1), dtype=np.int32)
-    ids[1:, :, 0] = ids[:-1, :, -1]
-    ids.tofile(os.path.join(folder, "tokens.i32"))
-    subprocess.run([os.path.join(BUILD, "driver_model"), folder, str(LANES)] + arguments(c), check=True)
-    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
-    text, faults = torch.from_numpy(ids.astype(np.int64)), []
-
-    def expect(what, distance, bound):
-        if not distance <= bound:
-            faults.append("%s differs by %.2g" % (what, distance))
+    text = text_in_a_row(folder, np.random.default_rng(5), VOCAB, SEGMENTS, LANES, c["segment"])
+    theirs, initial = run_driver("driver_model", folder, LANES, *arguments(c))
+    faults, expect = expectations()
 
     # a number on the edge between two short ones may be rounded either way: the two sides differ in its last digits
     bound = 1e-5 if c["store"] == "f32" else 1e-4
@@ -106,10 +67,7 @@ def compare(c, folder):
         loss.backward()
         expect("loss of segment %d" % s, far(loss.detach(), theirs["fixed"][s]), bound)
     expect("hidden states", far(hidden.detach(), theirs["hidden"]), bound)
-    for name in initial:
-        grad = model.get(name).grad
-        grad = torch.zeros_like(initial[name]) if grad is None else grad
-        expect("gradient of " + name, far(grad, theirs["grad." + name]), bound)
+    compare_gradients(expect, model, initial, theirs, bound)
     for layer in c["memory_layers"]:
         for i, which in enumerate(("key", "value")):
             expect("stored %ss of layer %d" % (which, layer), far(visible(theirs, c, layer, which), state[layer][1][i]),
@@ -117,10 +75,9 @@ def compare(c, folder):
 
     model = Memorizing(initial, c)
     state = model.start(LANES)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    optimizer = adamw(model)
     for s in range(SEGMENTS):
-        for p in model.parameters():
-            p.grad = torch.zeros_like(p)
+        zero_gradients(model)
         hidden, auxiliary, state = model(text[s, :, :-1], state)
         loss = model.loss(hidden, text[s, :, 1:])
         loss.backward()
@@ -129,12 +86,4 @@ def compare(c, folder):
     return faults
 
 
-passed = failed = 0
-for name, changes in CASES.items():
-    with tempfile.TemporaryDirectory() as folder:
-        faults = compare({**BASE, **changes}, folder)
-    passed += not faults
-    failed += bool(faults)
-    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(1 if failed else 0)
+run_cases({name: {**BASE, **changes} for name, changes in CASES.items()}, compare)

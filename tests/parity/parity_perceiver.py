@@ -1,25 +1,12 @@
 """Perceiver AR against PyTorch: hidden states, losses, every gradient, and the loss curve of 20 optimizer steps over a
 text whose inputs grow from the latents alone to all that the model sees."""
-import json
 import os
-import struct
-import subprocess
 import sys
-import tempfile
-
-try:
-    import numpy as np
-    import torch
-except ImportError as missing:
-    print(f"parity_perceiver: {missing}; skipped")
-    print("0 passed, 0 failed, 1 skipped")
-    sys.exit(0)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from parity import expectations, far, np, run_cases, run_driver, torch
 from torch_perceiver import Perceiver, sinusoid_table
 
-BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
-torch.set_num_threads(2)
 LANES, SEGMENTS, VOCAB = 3, 20, 37
 
 BASE = dict(layers=2, width=32, heads=4, cross_heads=4, embedding=32, segment=12, inputs=40, positions="rotary",
@@ -42,18 +29,6 @@ CASES = {
     "all of it": dict(after=[0], queries="indexed", copies=2, offset=1, layers=2),
     "as many inputs as there are": dict(train_inputs=40),
 }
-
-
-def read(path):
-    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "F16": np.float16, "I8": np.int8}
-    with open(path, "rb") as file:
-        data = file.read()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + length])
-    header.pop("__metadata__", None)
-    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
-                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
-            for name, t in header.items()}
 
 
 def arguments(c):
@@ -80,12 +55,6 @@ def arguments(c):
     return ["%s=%s" % item for item in given.items()]
 
 
-def far(a, b):
-    """Largest difference relative to the larger tensor's largest element."""
-    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
-    return float((a.double() - b.double()).abs().max()) / top
-
-
 def segment_loss(model, c, text, s):
     """Segment s with what stands before it: text [lanes, tokens]."""
     n, end = c["segment"], (s + 1) * c["segment"]
@@ -100,13 +69,9 @@ def compare(c, folder):
     text = rng.integers(0, VOCAB, size=(LANES, SEGMENTS * n + 1), dtype=np.int32)
     ids = np.stack([text[:, s * n:(s + 1) * n + 1] for s in range(SEGMENTS)])
     np.ascontiguousarray(ids).tofile(os.path.join(folder, "tokens.i32"))
-    subprocess.run([os.path.join(BUILD, "driver_model"), folder, str(LANES)] + arguments(c), check=True)
-    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
-    text, faults = torch.from_numpy(text.astype(np.int64)), []
-
-    def expect(what, distance, bound):
-        if not distance <= bound:
-            faults.append("%s differs by %.2g" % (what, distance))
+    theirs, initial = run_driver("driver_model", folder, LANES, *arguments(c))
+    text = torch.from_numpy(text.astype(np.int64))
+    faults, expect = expectations()
 
     if c["table"] == "sinusoidal":
         table = initial["memory.positions.table"]
@@ -141,12 +106,4 @@ def compare(c, folder):
     return faults
 
 
-passed = failed = 0
-for name, changes in CASES.items():
-    with tempfile.TemporaryDirectory() as folder:
-        faults = compare({**BASE, **changes}, folder)
-    passed += not faults
-    failed += bool(faults)
-    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(1 if failed else 0)
+run_cases({name: {**BASE, **changes} for name, changes in CASES.items()}, compare)

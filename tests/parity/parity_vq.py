@@ -1,26 +1,13 @@
 #!/usr/bin/python3
 """Transformer-VQ against PyTorch: losses, hidden states, every gradient, codebooks, counts, mean values and caches
 over several updates of several segments each, with the optimizer's steps."""
-import json
 import os
-import struct
-import subprocess
 import sys
-import tempfile
-
-try:
-    import numpy as np
-    import torch
-except ImportError as missing:
-    print(f"parity_vq: {missing}; skipped")
-    print("0 passed, 0 failed, 1 skipped")
-    sys.exit(0)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from parity import adamw, expectations, far, np, run_cases, run_driver, text_in_a_row, torch, zero_gradients
 from torch_vq import Model, detach
 
-BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
-torch.set_num_threads(2)
 LANES, UPDATES, VOCAB = 2, 6, 37
 
 BASE = dict(layers=3, width=32, heads=1, kv_heads=1, key_width=16, value_width=48, codes=11, length=12, segment=12, unroll=3,
@@ -42,18 +29,6 @@ CASES = {
 }
 
 
-def read(path):
-    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32}
-    with open(path, "rb") as file:
-        data = file.read()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + length])
-    header.pop("__metadata__", None)
-    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
-                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
-            for name, t in header.items()}
-
-
 def arguments(c):
     given = ["model.vocab=%d" % VOCAB, "model.positions=none", "model.projection_bias=false", "model.hidden_bias=false",
              "model.norm=rms", "model.norm_eps=1e-6", "model.embedding_scaled=false", "model.init=fan-in-normal",
@@ -66,31 +41,16 @@ def arguments(c):
                     "model.scale_output_bias=%s" % str(c["scale_bias"]).lower()]
 
 
-def far(a, b):
-    """Largest difference relative to the larger tensor's largest element."""
-    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
-    return float((a.double() - b.double()).abs().max()) / top
-
-
 def compare(c, folder):
-    rng = np.random.default_rng(5)
-    ids = rng.integers(0, VOCAB, size=(UPDATES * c["unroll"], LANES, c["segment"] + 1), dtype=np.int32)
-    ids[1:, :, 0] = ids[:-1, :, -1]
-    ids.tofile(os.path.join(folder, "tokens.i32"))
-    subprocess.run([os.path.join(BUILD, "driver_vq"), folder, str(LANES), str(c["unroll"])] + arguments(c), check=True)
-    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
-    text, faults = torch.from_numpy(ids.astype(np.int64)), []
-
-    def expect(what, distance, bound):
-        if not distance <= bound:
-            faults.append("%s differs by %.2g" % (what, distance))
+    text = text_in_a_row(folder, np.random.default_rng(5), VOCAB, UPDATES * c["unroll"], LANES, c["segment"])
+    theirs, initial = run_driver("driver_vq", folder, LANES, c["unroll"], *arguments(c))
+    faults, expect = expectations()
 
     model = Model(initial, c)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
+    optimizer = adamw(model, betas=(0.9, 0.98))
     state = model.start(LANES)
     for update in range(UPDATES):
-        for p in model.parameters():
-            p.grad = torch.zeros_like(p)
+        zero_gradients(model)
         state, loss, commitment = detach(state), 0.0, 0.0
         for u in range(c["unroll"]):
             now = text[update * c["unroll"] + u]
@@ -131,12 +91,4 @@ def compare(c, folder):
     return faults
 
 
-passed = failed = 0
-for name, changes in CASES.items():
-    with tempfile.TemporaryDirectory() as folder:
-        faults = compare({**BASE, **changes}, folder)
-    passed += not faults
-    failed += bool(faults)
-    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(1 if failed else 0)
+run_cases({name: {**BASE, **changes} for name, changes in CASES.items()}, compare)
