@@ -453,66 +453,35 @@ static void write(lh_memory *memory, lh_layer_io *io)
                   lh_ring_append(context, &stored_values, io->v, lh_memory_get(memory, count)));
 }
 
-/* ---- presets ---------------------------------------------------------------------------------------------------
- */
-
-#define BLOCK                                                                                   \
-    LH_WINDOW_BLOCK "vocab = 32128\nattention_input_dropout = 0.05\nattention_dropout = 0.05\n" \
-                    "attention_output_dropout = 0\nhidden_output_dropout = 0.05\nfinal_dropout = 0.05\n"
-#define SIZE(layers, width, heads, key_width, hidden, scale)                                         \
-    "[model]\nlayers = " #layers "\nwidth = " #width "\nheads = " #heads "\nkey_width = " #key_width \
-    "\nvalue_width = " #key_width "\nhidden = " #hidden "\nlogit_scale = " #scale "\n"
-#define STORE(window, size, k) \
-    "[memory]\nkind = memorizing\nwindow = " #window "\nsize = " #size "\nneighbours = " #k "\n"
-#define MELIAD "segment = 512\n" BLOCK STORE(512, 8192, 128)
-
-static const lh_recipe_preset presets[] = {
-    {"memorizing-200m", SIZE(12, 1024, 8, 128, 4096, 0.03125) "segment = 512\n" BLOCK STORE(512, 8192, 32),
-     "Memorizing Transformer, 151 M parameters without embeddings, context 512, memory of 8192 (published PG-19 "
-     "11.93, "
-     "arXiv 2.37)"},
-    {"memorizing-200m-1536",
-     SIZE(12, 1024, 8, 128, 4096, 0.03125) "segment = 512\n" BLOCK STORE(512, 1536, 32) "cache = false\n",
-     "the same without a cache, memory of 1536 (published PG-19 12.50; 12.29 with memory.size=8192)"},
-    {"memorizing-200m-65k", SIZE(12, 1024, 8, 128, 4096, 0.03125) "segment = 512\n" BLOCK STORE(512, 65536, 32),
-     "the same with cache, memory of 65536 (published PG-19 11.62, arXiv 2.31)"},
-    {"memorizing-200m-2048", SIZE(12, 1024, 8, 128, 4096, 0.03125) "segment = 2048\n" BLOCK STORE(2048, 8192, 32),
-     "the same with context 2048, memory of 8192 (published PG-19 11.84; 11.37 with memory.size=65536)"},
-    {"memorizing-1b",
-     SIZE(8, 2048, 32, 128, 16384, 0.02209708691) "segment = 2048\n" BLOCK STORE(2048, 8192, 32) "cache = false\n",
-     "Memorizing Transformer, 8 layers, 0.81 G parameters without embeddings (the scaling runs' 1B)"},
-    {"memorizing-8b",
-     SIZE(16, 4096, 64, 128, 32768, 0.015625) "segment = 2048\n" BLOCK STORE(2048, 8192, 32) "cache = false\n",
-     "Memorizing Transformer, 16 layers, 6.4 G parameters without embeddings (the scaling runs' 8B)"},
-    {"memorizing-37m", SIZE(12, 512, 8, 64, 2048, 0.04419417382) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 37M size, 128 neighbours"},
-    {"memorizing-75m", SIZE(12, 512, 8, 128, 4096, 0.04419417382) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 75M size"},
-    {"memorizing-150m", SIZE(12, 1024, 8, 128, 4096, 0.03125) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 150M size"},
-    {"memorizing-300m", SIZE(12, 1024, 16, 128, 8192, 0.03125) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 300M size"},
-    {"memorizing-600m", SIZE(12, 2048, 16, 128, 8192, 0.02209708691) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 600M size"},
-    {"memorizing-1200m", SIZE(12, 2048, 32, 128, 16384, 0.02209708691) MELIAD "layers = 8\n",
-     "Memorizing Transformer, the released code's 1200M size"},
-    {"memorizing-small",
-     "[model]\nlayers = 6\nwidth = 512\nheads = 8\nhidden = 2048\nsegment = 512\nlogit_scale = "
-     "0.04419417382\n" LH_WINDOW_BLOCK STORE(512, 8192, 32),
-     "Memorizing Transformer, 6 layers, width 512, memory of 8192 in layer 4"},
-    {"memorizing-tiny",
-     "[model]\nlayers = 4\nwidth = 256\nheads = 4\nhidden = 1024\nsegment = 128\nlogit_scale = "
-     "0.0625\n" LH_WINDOW_BLOCK STORE(128, 4096, 32),
-     "Memorizing Transformer, 4 layers, width 256: trains on a book in minutes on two cores"},
-    {0},
-};
+/* How far the gates of a layer are open, over its heads: at a half they begin (memory.gate_start = 0). */
+static void figures(const lh_memory *memory, lh_context *context,
+                    void (*tell)(void *user, const char *name, double value), void *user)
+{
+    const lh_memory_shape *shape = memory->shape;
+    for (int layer = 0; layer < shape->layers && !lh_op_stopped(context); layer++) {
+        double *gate = has_store(shape, layer) ? read_all(context, memory->parameters[layer]->tensors[GATE]) : NULL;
+        double sum = 0, most = 0;
+        char name[64];
+        for (int64_t h = 0; gate && h < shape->heads; h++) {
+            double open = 1 / (1 + exp(-gate[h]));
+            sum += open;
+            most = open > most ? open : most;
+        }
+        if (gate && !lh_op_stopped(context)) {
+            (void)snprintf(name, sizeof name, "layer%d/gate_mean", layer);
+            tell(user, name, sum / (double)shape->heads);
+            (void)snprintf(name, sizeof name, "layer%d/gate_most", layer);
+            tell(user, name, most);
+        }
+    }
+}
 
 const lh_memory_kind lh_memory_memorizing = {
     .name = "memorizing",
     .summary = "one layer attends to the best matches among very many old keys",
     .keys = keys,
     .compare = "[model]\n" LH_WINDOW_ATTENTION "[memory]\nwindow = {memory}\nsize = {16*memory}\n",
-    .presets = presets,
+    .presets = lh_memorizing_presets,
     .adjustable = adjustable,
     .configure = configure,
     .parameters = parameters,
@@ -524,4 +493,5 @@ const lh_memory_kind lh_memory_memorizing = {
     .read = read,
     .attend = attend,
     .write = write,
+    .figures = figures,
 };

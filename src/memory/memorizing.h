@@ -12,4 +12,6 @@ struct lh_retrieved {
     double *gate;      /* [heads]: part of the output that retrieved attention gets; NULL where there is no gate */
 };
 
+extern const lh_recipe_preset lh_memorizing_presets[];
+
 #endif

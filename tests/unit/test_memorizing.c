@@ -609,131 +609,28 @@ static void t5_buckets(void **state)
     tiny_free(&t);
 }
 
-/* ---- check 9: the optimizer of the published runs ---- */
+/* ---- what logs say ---- */
 
-/* Section 7 of the specification, one tensor, scalar by scalar. */
-typedef struct factor {
-    int64_t n;
-    double *p, *m, *v, *row, *column;
-} factor;
-
-static double rms(const double *x, int64_t n)
+static void take(void *user, const char *name, double value)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += x[i] * x[i];
-    }
-    return sqrt(sum / (double)n);
+    double *seen = user;
+    assert_true(strcmp(name, "layer1/gate_mean") == 0 || strcmp(name, "layer1/gate_most") == 0);
+    seen[strcmp(name, "layer1/gate_most") == 0] += value;
 }
 
-static void adafactor_by_hand(factor *f, const double *g, int64_t side, double rate, int t)
-{
-    double beta = 1 - pow(t + 1, -0.8), mean_row = 0, *y = calloc((size_t)f->n, sizeof *y);
-    for (int64_t r = 0; f->row && r < side; r++) {
-        double row = 0, column = 0;
-        for (int64_t c = 0; c < side; c++) {
-            row += (g[r * side + c] * g[r * side + c] + 1e-30) / (double)side;
-            column += (g[c * side + r] * g[c * side + r] + 1e-30) / (double)side;
-        }
-        f->row[r] = beta * f->row[r] + (1 - beta) * row;
-        f->column[r] = beta * f->column[r] + (1 - beta) * column;
-        mean_row += f->row[r] / (double)side;
-    }
-    for (int64_t i = 0; i < f->n; i++) {
-        if (f->row) {
-            y[i] = g[i] / sqrt(f->row[i / side] / mean_row) / sqrt(f->column[i % side]);
-        } else {
-            f->v[i] = beta * f->v[i] + (1 - beta) * (g[i] * g[i] + 1e-30);
-            y[i] = g[i] / sqrt(f->v[i]);
-        }
-    }
-    double clip = fmax(1, rms(y, f->n)), size = fmax(rms(f->p, f->n), 1e-3);
-    for (int64_t i = 0; i < f->n; i++) {
-        f->m[i] = 0.9 * f->m[i] + 0.1 * rate * size * y[i] / clip;
-        f->p[i] -= f->m[i];
-    }
-    free(y);
-}
-
-static void adafactor(void **state)
+static void figures_of_gates(void **state)
 {
     (void)state;
-    lh_error error = {0};
-    lh_context *context;
-    tiny_check(lh_context_create(&context, lh_backend_cpu(), 2, &error), &error);
-    for (int64_t side = 3; side <= 256; side += 253) {
-        int64_t n = side * side;
-        bool factored = side >= 128;
-        size_t bytes = sizeof(double) * (size_t)n, line = sizeof(double) * (size_t)side;
-        double *p = lh_heap_alloc(bytes), *g = lh_heap_alloc(bytes), *m = lh_heap_alloc(bytes);
-        double *v = lh_heap_alloc(bytes), *row = lh_heap_alloc(line), *column = lh_heap_alloc(line);
-        factor f = {n,
-                    lh_heap_alloc(bytes),
-                    lh_heap_alloc(bytes),
-                    lh_heap_alloc(bytes),
-                    factored ? lh_heap_alloc(line) : NULL,
-                    factored ? lh_heap_alloc(line) : NULL};
-        lh_random random = lh_random_create(3, (uint64_t)side);
-        for (int64_t i = 0; i < n; i++) {
-            f.p[i] = p[i] = lh_random_normal(&random);
-        }
-        for (int t = 0; t < 5; t++) {
-            for (int64_t i = 0; i < n; i++) {
-                g[i] = lh_random_normal(&random) * (1 + t);
-            }
-            adafactor_by_hand(&f, g, side, 0.03, t);
-            lh_adafactor_args args = {.rows = side,
-                                      .columns = side,
-                                      .step = t + 1,
-                                      .lr = 0.03,
-                                      .decay_rate = 0.8,
-                                      .beta1 = 0.9,
-                                      .eps1 = 1e-30,
-                                      .eps2 = 1e-3,
-                                      .clip_threshold = 1,
-                                      .grad_scale = 1,
-                                      .scale_by_parameter = true,
-                                      .param = p,
-                                      .grad = g,
-                                      .row = factored ? row : NULL,
-                                      .column = factored ? column : NULL,
-                                      .v = factored ? NULL : v,
-                                      .m = m};
-            lh_run(context, LH_KERNEL_ADAFACTOR, LH_F64, &args);
-            tiny_check(lh_context_status(context, &error), &error);
-            for (int64_t i = 0; i < n; i++) {
-                assert_true(fabs(p[i] - f.p[i]) <= 1e-6 * (1 + fabs(f.p[i])));
-            }
-        }
-        void *all[] = {p, g, m, v, row, column, f.p, f.m, f.v, f.row, f.column};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-            lh_heap_free(all[i]);
-        }
-    }
-    /* the first step of a vector: 0.1 rate max(RMS, 1e-3) against the gradient's sign */
-    double p[4] = {0.3, -0.2, 0.1, 0.4}, start[4], g[4] = {2, -3, 0.1, -1e-3}, m[4] = {0}, v[4] = {0};
-    memcpy(start, p, sizeof p);
-    lh_adafactor_args args = {.rows = 1,
-                              .columns = 4,
-                              .step = 1,
-                              .lr = 0.01,
-                              .decay_rate = 0.8,
-                              .beta1 = 0.9,
-                              .eps1 = 1e-30,
-                              .eps2 = 1e-3,
-                              .clip_threshold = 1,
-                              .grad_scale = 1,
-                              .scale_by_parameter = true,
-                              .param = p,
-                              .grad = g,
-                              .v = v,
-                              .m = m};
-    lh_run(context, LH_KERNEL_ADAFACTOR, LH_F64, &args);
-    for (int i = 0; i < 4; i++) {
-        double step = 0.1 * 0.01 * rms(start, 4) * (g[i] > 0 ? -1 : 1);
-        assert_true(fabs(p[i] - start[i] - step) < 1e-12);
-    }
-    lh_context_free(context);
+    const char *arguments[] = {MEMORIZING, "memory.size=20", "memory.layers=1", NULL};
+    tiny t = tiny_create(arguments, BATCH, 8);
+    double seen[2] = {0};
+    set_gates(&t, -log(3)); /* a quarter open */
+    lh_parameter *gate = lh_parameters_find(&t.model->parameters, "layers.1.memory.gate");
+    ((double *)lh_tensor_data(gate->tensor))[2] = 0;
+    t.model->memory_kind->figures(t.stream->memory, t.context, take, seen);
+    assert_true(fabs(seen[0] - (3 * 0.25 + 0.5) / 4) < 1e-12 && fabs(seen[1] - 0.5) < 1e-12);
+    lh_context_reset(t.context);
+    tiny_free(&t);
 }
 
 /* ---- check 12: constant memory ---- */
@@ -834,7 +731,7 @@ int main(void)
         cmocka_unit_test(rows_survive_until_the_backward_pass),
         cmocka_unit_test(a_failed_step_leaves_no_trace),
         cmocka_unit_test(t5_buckets),
-        cmocka_unit_test(adafactor),
+        cmocka_unit_test(figures_of_gates),
         cmocka_unit_test(memory_does_not_grow),
         cmocka_unit_test(impossible_settings),
         cmocka_unit_test(published_sizes),
