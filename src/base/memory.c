@@ -32,17 +32,18 @@ static void heap_count_live(size_t bytes)
 }
 
 /* Products read their operands a page or two a row, so with small pages they wait for address translation: large
- * blocks begin where a huge page does, and the kernel is asked for such pages. It may well refuse. The last bytes of
- * a block stay on small pages, so that no block holds more memory than it asked for. */
+ * blocks begin where a huge page does, and the kernel is asked for such pages. It may well refuse. The last bytes
+ * of a block stay on small pages, so that no block holds more memory than it asked for. */
 #define HUGE_PAGE ((size_t)2 * 1024 * 1024)
 
 static void *heap_large(size_t total)
 {
-    void *base = aligned_alloc(HUGE_PAGE, total);
-#ifdef MADV_HUGEPAGE
-    if (base) {
-        (void)madvise(base, total / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    void *base = NULL;
+    if (posix_memalign(&base, HUGE_PAGE, total) != 0) { /* aligned_alloc takes multiples of the alignment only */
+        return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    (void)madvise(base, total / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
     return base;
 }
