@@ -36,7 +36,8 @@ CASES = {
     "local": dict(routing=0),
     "local, without tables": dict(routing=0, relative=False),
     "cross attention in clusters and blocks": dict(cross_heads=2, cross_block=20),
-    "cross attention in clusters alone, published start": dict(cross_heads=4, cross_block=20, start="official", decay=0.5),
+    "cross attention in clusters alone, own keys": dict(cross_heads=4, cross_block=20, start="official", decay=0.5,
+                                                              own=True, ranks=False),
     "cross attention in small blocks, full mode": dict(cross_heads=1, cross_block=12, back=16, mode="full", layers=3),
     "cross attention in blocks alone, local": dict(cross_heads=0, cross_block=20, routing=0),
 }

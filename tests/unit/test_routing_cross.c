@@ -134,7 +134,8 @@ static void best_rows(const double *rows, int count, const double *centroid, int
 }
 
 typedef struct plan {
-    int routing, clusters, size, block, cross_block, around;
+    int routing, clusters, size, queries; /* places of keys, and, in full mode, of queries */
+    int block, cross_block, around;
     bool full;
 } plan;
 
@@ -160,7 +161,7 @@ static void route_head(const plan *p, const double *q, const double *k, const do
         for (int c = 0; c < p->clusters; c++) {
             bool keys[SOURCE] = {false}, queries[TOKENS];
             best_rows(y, count, centroids + c * WIDTH, p->size, keys);
-            best_rows(x, TOKENS, centroids + c * WIDTH, p->size, queries);
+            best_rows(x, TOKENS, centroids + c * WIDTH, p->queries, queries);
             for (int t = 0; t < TOKENS; t++) {
                 bool inside = p->full ? queries[t] : near[t] == c;
                 copies[t] += inside && pass == 0;
@@ -214,12 +215,13 @@ static const struct {
     const char *arguments[4];
     plan plan;
 } forms[] = {
-    {{"memory.cross_routing_heads=2"}, {2, 3, 8, 4, 7, 1, false}},
-    {{"memory.cross_routing_heads=3", "memory.clusters=5"}, {3, 5, 8, 4, 7, 1, false}},
-    {{"memory.cross_routing_heads=1", "memory.cluster_size=20"}, {1, 3, 20, 4, 7, 1, false}},
-    {{"memory.cross_routing_heads=0", "memory.look_back=0", "memory.block=5"}, {0, 3, 8, 5, 10, 0, false}},
-    {{"memory.cross_routing_heads=1", "memory.cross_block=6", "memory.look_back=8"}, {1, 3, 8, 4, 6, 2, false}},
-    {{"memory.cross_routing_heads=2", "memory.routing=full"}, {2, 3, 8, 4, 7, 1, true}},
+    {{"memory.cross_routing_heads=2"}, {2, 3, 8, 8, 4, 7, 1, false}},
+    {{"memory.cross_routing_heads=3", "memory.clusters=5"}, {3, 5, 8, 8, 4, 7, 1, false}},
+    {{"memory.cross_routing_heads=1", "memory.cluster_size=20"}, {1, 3, 20, 20, 4, 7, 1, false}},
+    {{"memory.cross_routing_heads=0", "memory.look_back=0", "memory.block=5"}, {0, 3, 8, 8, 5, 10, 0, false}},
+    {{"memory.cross_routing_heads=1", "memory.cross_block=6", "memory.look_back=8"}, {1, 3, 8, 8, 4, 6, 2, false}},
+    {{"memory.cross_routing_heads=2", "memory.routing=full"}, {2, 3, 8, 8, 4, 7, 1, true}},
+    {{"memory.cross_routing_heads=3", "memory.routing=full", "memory.cluster_size=0"}, {3, 3, 7, 4, 4, 7, 1, true}},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -248,6 +250,7 @@ static void equals_its_definition(void **state)
             same(expected, got, QUERIES, 1e-12);
             attend(&g, g.writer->memory, 0, TOKENS, got);
             same(expected, got, QUERIES, 1e-12);
+            assert_int_equal(g.writer->memory->derived_valid[1], forms[form].plan.routing > 0);
             assert_true(largest(expected, QUERIES) > 0.1);
             rig_free(&g);
         }
@@ -272,6 +275,26 @@ static void pieces_are_the_whole(void **state)
         }
         rig_free(&g);
     }
+}
+
+/* Clusters at random: drawn by place, not by call. */
+static void random_clusters_come_in_pieces(void **state)
+{
+    (void)state;
+    const char *arguments[] = {PAIRS, CROSS, "memory.cross_routing_heads=2", "memory.assignment=random", NULL};
+    rig g;
+    double whole[QUERIES], got[QUERIES];
+    rig_create(&g, arguments, 13);
+    attend(&g, g.t.stream->memory, 0, TOKENS, whole);
+    for (int first = 0; first < TOKENS; first += 5) {
+        attend(&g, g.writer->memory, first, 5, got);
+    }
+    same(whole, got, QUERIES, 1e-12);
+    for (int at = 0; at < TOKENS; at++) {
+        attend(&g, g.writer->memory, at, 1, got);
+    }
+    same(whole, got, QUERIES, 1e-12);
+    rig_free(&g);
 }
 
 /* Of keys with equal scores the first are taken. */
@@ -444,7 +467,7 @@ static void keys_are_counted(void **state)
             for (int j = 0; j < SOURCE; j++) {
                 local += abs(j / p->cross_block - t / p->block) <= p->around;
             }
-            double inside = p->full ? (double)(p->clusters * p->size) / TOKENS * p->size : p->size;
+            double inside = p->full ? (double)(p->clusters * p->queries) / TOKENS * p->size : p->size;
             seen += (p->routing * inside + (HEADS - p->routing) * local) / HEADS / TOKENS;
         }
         double difference = lh_model_attention_flops(g.t.model) - lh_model_attention_flops(dense.t.model);
@@ -497,11 +520,17 @@ static void full_mode_cannot_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_its_definition),    cmocka_unit_test(pieces_are_the_whole),
-        cmocka_unit_test(ties_go_to_the_first),     cmocka_unit_test(one_cluster_is_dense),
-        cmocka_unit_test(one_block_is_dense),       cmocka_unit_test(centroids_learn_in_training_alone),
-        cmocka_unit_test(figures_tell_of_it),       cmocka_unit_test(keys_are_counted),
-        cmocka_unit_test(refusals_name_the_matter), cmocka_unit_test(full_mode_cannot_write),
+        cmocka_unit_test(equals_its_definition),
+        cmocka_unit_test(pieces_are_the_whole),
+        cmocka_unit_test(random_clusters_come_in_pieces),
+        cmocka_unit_test(ties_go_to_the_first),
+        cmocka_unit_test(one_cluster_is_dense),
+        cmocka_unit_test(one_block_is_dense),
+        cmocka_unit_test(centroids_learn_in_training_alone),
+        cmocka_unit_test(figures_tell_of_it),
+        cmocka_unit_test(keys_are_counted),
+        cmocka_unit_test(refusals_name_the_matter),
+        cmocka_unit_test(full_mode_cannot_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
