@@ -442,7 +442,7 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
             context, LH_E_UNSUPPORTED, "routing",
             "in full mode a window is read at once, not in pieces, because its later tokens take part in "
             "choosing clusters: set memory.routing to %s",
-            r->share_keys ? "causal or prefix" : "causal");
+            r->share_keys && !io->cross ? "causal or prefix" : "causal");
     }
     bool of_source = io->source_tokens && (keys || !io->cross);
     int64_t tokens = x->shape[2], size = smaller(of_source ? r->source_size : r->size, tokens);

@@ -387,13 +387,15 @@ static const char *const learner[] = {
     PAIRS, CROSS, "memory.cross_routing_heads=2", "memory.skip_first=1", "memory.centroid_decay=0.5", NULL};
 
 /* Each iteration counts every token of the target and of the source once for each head, also when layers run
- * again; and moves the centroids. Evaluation does neither. */
+ * again, and padding of neither; and moves the centroids. Evaluation does neither. */
 static void centroids_learn_in_training_alone(void **state)
 {
     (void)state;
     static const int64_t lengths[LANES] = {20, 13};
-    for (int again = 0; again < 2; again++) {
+    for (int round = 0; round < 4; round++) {
         tiny t = tiny_create(learner, LANES, 3);
+        uint8_t valid[LANES * PAIRS_SEGMENT];
+        int padding = round / 2 * 3;
         enum { CLUSTERS = 3, COUNT = 2 * CLUSTERS * WIDTH };
         double *centroids = tiny_values(&t, "layers.1.memory.cross_centroids"), before[COUNT];
         double *queries = lh_tensor_data(tiny_state(&t, "layers.1.cross_cluster_totals"));
@@ -401,13 +403,17 @@ static void centroids_learn_in_training_alone(void **state)
         int32_t source[LANES * PAIRS_SOURCE];
         pairs_draw(source, LANES, PAIRS_SOURCE, lengths, 1);
         assert_null(lh_parameters_find(&t.model->parameters, "layers.0.memory.cross_centroids"));
-        t.model->checkpoint_layers = again;
+        t.model->checkpoint_layers = round % 2;
+        for (int i = 0; i < LANES * PAIRS_SEGMENT; i++) {
+            valid[i] = i >= padding;
+        }
         memcpy(before, centroids, sizeof before);
         pairs_begin(&t, source, PAIRS_SOURCE);
         t.context->training = false;
         tiny_step(&t, 0, 0.0, 0.0, NULL);
         assert_true(largest(queries, 2 * CLUSTERS) == 0 && largest(keys, 2 * CLUSTERS) == 0);
         t.context->training = true;
+        t.stream->memory->valid = valid;
         tiny_step(&t, 0, 1.0, 1.0, NULL);
         for (int head = 0; head < 2; head++) {
             double sum[2] = {0, 0};
@@ -415,7 +421,7 @@ static void centroids_learn_in_training_alone(void **state)
                 sum[0] += queries[head * CLUSTERS + c];
                 sum[1] += keys[head * CLUSTERS + c];
             }
-            assert_true(sum[0] == LANES * PAIRS_SEGMENT && sum[1] == 20 + 13);
+            assert_true(sum[0] == LANES * PAIRS_SEGMENT - padding && sum[1] == 20 + 13);
         }
         assert_memory_equal(before, centroids, sizeof before);
         t.model->memory_kind->learn(&t.stream->memory, 1, t.context);
