@@ -46,6 +46,28 @@ void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distan
     source->bias_scaled = io->distance_bias_scaled;
 }
 
+lh_tensor *lh_layer_attend_source(const lh_layer_io *io)
+{
+    lh_context *context = io->context;
+    if (lh_op_stopped(context)) {
+        return NULL;
+    }
+    int64_t batch = io->q->shape[0], queries = io->q->shape[2], shape[3] = {batch, 1, queries};
+    lh_key_source keys = lh_key_source_all(io->k, io->v);
+    int32_t *bounds = lh_arena_alloc(&context->arena, 2 * sizeof *bounds * (size_t)(batch * queries));
+    if (!bounds) {
+        return lh_op_fail(context, LH_E_MEMORY, "model", "no memory for the bounds of %lld queries",
+                          (long long)queries);
+    }
+    for (int64_t i = 0; i < batch * queries; i++) {
+        bounds[i] = 0;
+        bounds[batch * queries + i] = io->source_tokens->count[i / queries];
+    }
+    keys.low = lh_from_host(context, LH_I32, 3, shape, bounds);
+    keys.high = lh_from_host(context, LH_I32, 3, shape, bounds + batch * queries);
+    return lh_attention(context, io->q, 1, &keys, &io->options, NULL);
+}
+
 lh_tensor *lh_layer_norm_heads(const lh_layer_io *io, lh_tensor *x)
 {
     return io->head_norm ? lh_rms_norm(io->context, x, io->head_gain, io->head_eps) : x;

@@ -73,9 +73,12 @@ typedef struct lh_layer_io {
     int64_t tokens;         /* tokens of this call */
     bool whole_segment;     /* fill is 0 and tokens is the segment's length: training, and most of evaluation */
     bool segment_ends;      /* fill + tokens is the segment's length: state may be set */
-    const lh_source *source_tokens; /* of the encoder's layers: what is read; else NULL */
-    lh_tensor *key_value_weight;    /* [kv_heads (key_width + value_width), width] */
-    lh_tensor *key_value_bias;      /* or NULL */
+    /* Of the encoder's layers, and of attend_cross: what is read; else NULL. */
+    const lh_source *source_tokens;
+    bool cross; /* attend_cross: q are the tokens', k and v [batch, kv_heads, source_tokens->tokens, .] the source's
+                 */
+    lh_tensor *key_value_weight; /* [kv_heads (key_width + value_width), width] */
+    lh_tensor *key_value_bias;   /* or NULL */
     /* Relative positions of the layer, or NULL: R[h][distance] for distances 0 .. , u, w. */
     lh_tensor *relative, *content_bias, *position_bias;
     /* Additive bias by distance 0 .. (T5, ALiBi), or NULL. */
@@ -123,6 +126,9 @@ void lh_layer_project(lh_layer_io *io, lh_tensor *hidden, int64_t distance, lh_t
  * for a memory that ends where the segment begins). Sets the layer's relative, T5 or ALiBi terms; all keys stay
  * visible. */
 void lh_layer_place(const lh_layer_io *io, lh_key_source *source, int64_t distance);
+/* Dense attention of io->q on the keys and values of a source: every query sees all tokens of its lane's
+ * source_tokens, and none behind their end. With io->options. [batch, heads, tokens, value_width]. */
+lh_tensor *lh_layer_attend_source(const lh_layer_io *io);
 /* Norms each head's vector [.., key_width] as the layer does with its queries and keys; x itself if it does not. */
 lh_tensor *lh_layer_norm_heads(const lh_layer_io *io, lh_tensor *x);
 
@@ -211,7 +217,7 @@ typedef struct lh_memory_kind {
     /* The last `count` tokens that were taken in (at most a segment) will be read again. NULL with carried state:
      * that is impossible. Only where a segment begins, and not in training. */
     void (*unread)(lh_memory *memory, lh_context *context, int64_t count);
-    /* Encoder-decoder models; all of these or, but for attend_source, none. The model runs its layers over the
+    /* Encoder-decoder models; all of these or, but for the two attentions, none. The model runs its layers over the
      * source without a causal mask, once where a segment begins (in inference: once for a source), and each of its
      * other layers looks at the result between attention and feed-forward (docs/adding-a-memory.md). */
     /* How many layers the encoder has, and the most tokens of a source. */
@@ -224,6 +230,11 @@ typedef struct lh_memory_kind {
     /* Attention of an encoder's layer: as attend, without a causal mask; memory->valid says what is no padding.
      * NULL: every token sees all of its lane's source. */
     lh_tensor *(*attend_source)(lh_memory *memory, lh_layer_io *io);
+    /* What a decoder's layer sees of the source (io->cross): from io->q of this call's tokens and io->k, v of the
+     * whole source to [batch, heads, tokens, value_width]; may set io->auxiliary. In inference, what a layer makes
+     * of the source alone may be kept in derived entries: derived_valid of the layer falls when a source changes.
+     * NULL: dense, lh_layer_attend_source. */
+    lh_tensor *(*attend_cross)(lh_memory *memory, lh_layer_io *io);
 } lh_memory_kind;
 
 /* NULL-terminated; in memory/registry.c. */

@@ -232,6 +232,28 @@ static void add_tables(listing *l, const lh_memory_shape *shape, int which, cons
     add(l, which + 1, 2, v, LH_INIT_UNIFORM, lh_init_unit_uniform(rows, v[1]), false, LH_GROUP_MAIN, value_name);
 }
 
+/* Centroids [heads, clusters, key_width], and the moving averages behind them. */
+static void add_centroids(listing *l, int which, const int64_t *shape, const char *of)
+{
+    static const char *const names[] = {"centroids", "centroid_means", "centroid_counts"};
+    static const double start[] = {1.0, 0.0, -1.0};
+    for (int i = 0; i < 3; i++) {
+        char name[48];
+        (void)snprintf(name, sizeof name, "%s%s", of, names[i]);
+        add(l, which + i, i < 2 ? 3 : 2, shape, i ? LH_INIT_CONSTANT : LH_INIT_NORMED_ROWS, start[i], false,
+            LH_GROUP_STATISTICS, name);
+    }
+}
+
+static void add_cross(listing *l, const lh_memory_shape *shape)
+{
+    const lh_routing *r = shape->options;
+    int64_t centroids[3] = {lh_routing_cross_heads(shape, l->layer), r->clusters, shape->key_width};
+    if (centroids[0] > 0) {
+        add_centroids(l, LH_ROUTING_CROSS_CENTROIDS, centroids, "cross_");
+    }
+}
+
 static lh_status parameters(const lh_memory_shape *shape, int layer, lh_parameters *list, lh_memory_parameters *out,
                             lh_error *error)
 {
@@ -255,14 +277,10 @@ static lh_status parameters(const lh_memory_shape *shape, int layer, lh_paramete
             add(&l, LH_ROUTING_PROJECTIONS, 3, projections, LH_INIT_NORMAL, 1.0, false, LH_GROUP_STATISTICS,
                 "projections");
         } else {
-            add(&l, LH_ROUTING_CENTROIDS, 3, centroids, LH_INIT_NORMED_ROWS, 1.0, false, LH_GROUP_STATISTICS,
-                "centroids");
-            add(&l, LH_ROUTING_MEANS, 3, centroids, LH_INIT_CONSTANT, 0.0, false, LH_GROUP_STATISTICS,
-                "centroid_means");
-            add(&l, LH_ROUTING_COUNTS, 2, centroids, LH_INIT_CONSTANT, -1.0, false, LH_GROUP_STATISTICS,
-                "centroid_counts");
+            add_centroids(&l, LH_ROUTING_CENTROIDS, centroids, "");
         }
     }
+    add_cross(&l, shape);
     if (r->mixer) {
         int64_t square[2] = {shape->value_width, shape->value_width};
         add(&l, LH_ROUTING_MIXER, 2, square, LH_INIT_UNIFORM, lh_init_unit_uniform(square[0], square[1]), true,
@@ -301,7 +319,7 @@ static double keys_seen(const lh_memory_shape *shape, int layer)
 /* And, in the layer's cross attention, the source. */
 static double keys_seen_beside_source(const lh_memory_shape *shape, int layer)
 {
-    return keys_seen(shape, layer) + (double)shape->source;
+    return keys_seen(shape, layer) + lh_routing_cross_keys_seen(shape, layer);
 }
 
 static lh_status create_layer(lh_memory *memory, int layer, lh_error *error)
@@ -344,6 +362,7 @@ static lh_status create(lh_memory *memory, lh_error *error)
         if (lh_routing_heads(memory->shape, layer) > 0) {
             LH_TRY(create_layer(memory, layer, error));
         }
+        LH_TRY(lh_routing_cross_create(memory, layer, error));
     }
     return LH_OK;
 }
@@ -377,6 +396,14 @@ static void read(lh_memory *memory, lh_layer_io *io)
     (void)io;
 }
 
+lh_tensor *lh_routing_join_heads(lh_context *context, lh_tensor **parts, int count)
+{
+    for (int i = 0; i < count; i++) { /* [batch, tokens, heads, width], as results are stored */
+        parts[i] = lh_transpose(context, parts[i], 1, 2);
+    }
+    return lh_transpose(context, count == 1 ? parts[0] : lh_concat(context, count, parts, 2), 1, 2);
+}
+
 static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
 {
     lh_context *context = io->context;
@@ -395,12 +422,8 @@ static lh_tensor *attend(lh_memory *memory, lh_layer_io *io)
         parts[count++] = io->source_tokens ? lh_routing_attend_both_sides(memory, io, routing, local)
                                            : lh_routing_attend_local(memory, io, routing + strided, local);
     }
-    for (int i = 0; i < count; i++) { /* [batch, tokens, heads, width], as results are stored */
-        parts[i] = lh_transpose(context, parts[i], 1, 2);
-    }
-    lh_tensor *joint = count == 1 ? parts[0] : lh_concat(context, count, parts, 2);
     io->head_mixer = io->parameters->tensors[LH_ROUTING_MIXER];
-    return lh_transpose(context, joint, 1, 2);
+    return lh_routing_join_heads(context, parts, count);
 }
 
 static const char *note(const lh_memory_shape *shape)
@@ -411,20 +434,20 @@ static const char *note(const lh_memory_shape *shape)
         "routing full as published, no causal likelihood: later tokens help to choose clusters",
     };
     const lh_routing *r = shape->options;
-    return r->heads > 0 ? notes[r->mode] : NULL;
+    return r->heads + r->cross_heads > 0 ? notes[r->mode] : NULL;
 }
 
 static const char *cannot_write(const lh_memory_shape *shape)
 {
     const lh_routing *r = shape->options;
-    if (r->mode != LH_ROUTING_FULL || r->heads == 0) {
+    if (r->mode != LH_ROUTING_FULL || r->heads + r->cross_heads == 0) {
         return NULL;
     }
     if (r->spread > 0) {
         return "chooses clusters from whole windows, later tokens included (memory.routing = full), and its "
                "cluster-strided heads know no other way";
     }
-    return r->share_keys
+    return r->share_keys && r->cross_heads == 0
                ? "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
                  "memory.routing to prefix, the published way of decoding, or to causal"
                : "chooses clusters from whole windows, later tokens included (memory.routing = full); set "
@@ -505,4 +528,5 @@ const lh_memory_kind lh_memory_routing_pairs = {
     .take_source = lh_source_take,
     .source = lh_source_look,
     .attend_source = attend,
+    .attend_cross = lh_routing_attend_cross,
 };

@@ -51,6 +51,8 @@ typedef struct lh_routing {
     lh_centroid_start start;
     lh_routing_image image;
     int64_t encoder_layers, source, source_size; /* of an encoder: layers, tokens, members of a cluster at most */
+    bool cross;                                  /* cross attention in clusters and blocks; false: dense */
+    int64_t cross_heads, cross_block;            /* heads of it that route; tokens of the source's blocks */
 } lh_routing;
 
 /* Parameters of a layer, and of no layer. */
@@ -59,11 +61,14 @@ enum {
     LH_ROUTING_LOCAL_VALUES,
     LH_ROUTING_CLUSTER_KEYS,
     LH_ROUTING_CLUSTER_VALUES,
-    LH_ROUTING_MIXER,       /* [value_width, value_width] */
-    LH_ROUTING_CENTROIDS,   /* [heads, clusters, key_width] */
-    LH_ROUTING_MEANS,       /* the same */
-    LH_ROUTING_COUNTS,      /* [heads, clusters]; -1 before the first step */
-    LH_ROUTING_PROJECTIONS, /* [heads, log2 clusters, key_width] in place of centroids; never changed */
+    LH_ROUTING_MIXER,           /* [value_width, value_width] */
+    LH_ROUTING_CENTROIDS,       /* [heads, clusters, key_width] */
+    LH_ROUTING_MEANS,           /* the same */
+    LH_ROUTING_COUNTS,          /* [heads, clusters]; -1 before the first step */
+    LH_ROUTING_PROJECTIONS,     /* [heads, log2 clusters, key_width] in place of centroids; never changed */
+    LH_ROUTING_CROSS_CENTROIDS, /* of cross attention, in the same order and shapes */
+    LH_ROUTING_CROSS_MEANS,
+    LH_ROUTING_CROSS_COUNTS,
 };
 enum {
     LH_ROUTING_CHANNELS, /* [256 (channels - 1), width]: the first channel's are the model's embedding */
@@ -80,8 +85,9 @@ enum {
     LH_ROUTING_KEY_SUM, /* the same of keys that are not the queries */
     LH_ROUTING_KEY_TOTAL,
 };
-enum { LH_ROUTING_NEAR };   /* causal: the keys' clusters, i32 [batch, segment, heads] */
-enum { LH_ROUTING_SCORES }; /* prefix: [batch, segment, heads clusters] */
+enum { LH_ROUTING_CROSS_MEMBERS }; /* of cross attention, inference: i32 [batch, heads, clusters, source_size] */
+enum { LH_ROUTING_NEAR };          /* causal: the keys' clusters, i32 [batch, segment, heads] */
+enum { LH_ROUTING_SCORES };        /* prefix: [batch, segment, heads clusters] */
 
 /* How many heads of a layer have clusters (routing and cluster-strided ones), or are strided. Layers from
  * shape->layers on are an encoder's. */
@@ -93,6 +99,11 @@ bool lh_routing_shares_keys(const lh_memory_shape *shape, int layer);
 #define LH_ROUTING_STACK 32
 const char *lh_routing_layer_name(const lh_memory_shape *shape, int layer, char name[LH_ROUTING_STACK]);
 
+/* Index of a layer's entry, of its own attention or of its cross attention. */
+int lh_routing_entry(const lh_memory *memory, int layer, bool cross, int which);
+
+/* What up to three kinds of heads give, one behind the other. */
+lh_tensor *lh_routing_join_heads(lh_context *context, lh_tensor **parts, int count);
 /* One kind of heads each, [batch, heads, tokens, value_width]. */
 lh_tensor *lh_routing_attend_local(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
 lh_tensor *lh_routing_attend_strided(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
@@ -104,7 +115,8 @@ lh_tensor *lh_routing_attend_keys(lh_memory *memory, lh_layer_io *io, int64_t he
  * [batch, ., ., key_width] -> the same shape. The published code norms q / sqrt(key_width) with an epsilon of 1e-6.
  */
 lh_tensor *lh_routing_norm(lh_context *context, lh_tensor *rows);
-/* The layer's centroids for each lane, a constant: [batch, heads, clusters, key_width]. */
+/* The centroids of the layer's attention (io->cross: of its cross attention) for each lane, a constant:
+ * [batch, heads, clusters, key_width]. */
 lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io);
 /* Scores of x [batch, heads, tokens, key_width], tokens from `place` of the window on, a constant:
  * [batch, heads, clusters, tokens]. keys: x are keys that are not the queries. */
@@ -120,13 +132,24 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
  * holds this call's tokens only; near: the keys' clusters; own: the queries', or NULL: they are the keys. */
 lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *near,
                                    lh_tensor *own);
-bool lh_routing_lists_pay(const lh_routing *r, int64_t tokens, int64_t length);
+/* The same from lists that are known: list i32 [batch, heads, tokens, places], of which the first `first`, i32
+ * [batch, heads, tokens], are empty (-1). In cross attention keys are as they come, not yet normed. */
+lh_tensor *lh_routing_attend_picked(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *list,
+                                    lh_tensor *first);
+/* Are lists of `size` keys cheaper for so many new tokens than the whole window or source? */
+bool lh_routing_lists_pay(int64_t size, int64_t tokens, int64_t length);
 /* Attention inside clusters. q, k, v [batch, heads, tokens, .]; `queries` and `keys` say which token stands at each
  * place (the same grouping twice with shared keys); low and high bound the places of keys that a query's place
  * sees. Averages what each token gets: divisor (number + extra). */
 lh_tensor *lh_routing_in_clusters(lh_memory *memory, lh_layer_io *io, lh_tensor *const qkv[3],
                                   const lh_grouping *queries, const lh_grouping *keys, lh_tensor *low,
                                   lh_tensor *high, double extra);
+/* Queries x and keys y that were sorted into clusters each on their own, attending inside them: by their times, or,
+ * beside a source, all of a cluster. Of the groupings, start and order are used. */
+lh_tensor *lh_routing_attend_sorted(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3],
+                                    const lh_grouping *queries, const lh_grouping *keys, double extra);
+/* Where clusters begin in members [batch, heads, clusters places]: i32 [batch, heads, clusters + 1]. */
+lh_tensor *lh_routing_fixed_starts(lh_layer_io *io, const lh_tensor *members, int64_t clusters);
 /* A place's keys stand at distances 0 .. longest - 1 in the layer's cluster tables, for `heads` heads. */
 void lh_routing_place(lh_memory *memory, lh_layer_io *io, int keys, int64_t heads, int64_t longest,
                       lh_key_source *source);
@@ -174,6 +197,14 @@ void lh_routing_encoder(const lh_memory_shape *shape, int64_t *layers, int64_t *
 /* Local heads of an encoder's layer: each token sees its own block and look_back tokens on either side of it. */
 lh_tensor *lh_routing_attend_both_sides(lh_memory *memory, lh_layer_io *io, int64_t first, int64_t heads);
 double lh_routing_encoder_flops(const lh_memory_shape *shape);
+
+/* Cross attention in clusters and blocks: routing_cross.c. */
+lh_status lh_routing_cross_configure(const lh_memory_shape *shape, lh_routing *r, lh_error *error);
+int64_t lh_routing_cross_heads(const lh_memory_shape *shape, int layer); /* that route */
+lh_status lh_routing_cross_create(lh_memory *memory, int layer, lh_error *error);
+lh_tensor *lh_routing_attend_cross(lh_memory *memory, lh_layer_io *io);
+/* Mean number of tokens of the source that a query of the target sees. */
+double lh_routing_cross_keys_seen(const lh_memory_shape *shape, int layer);
 
 extern const lh_recipe_preset lh_routing_presets[];
 

@@ -5,8 +5,9 @@
 #include <math.h>
 
 #define LIST_ROWS 16384 /* rows that lists of single queries may gather before the window is computed anew */
-#define KEYS_APART 0x9e3779b97f4a7c15u /* between the random numbers of queries and of keys */
-#define SCORES 4194304                 /* scores of centroids that exist at once */
+#define KEYS_APART 0x9e3779b97f4a7c15u  /* between the random numbers of queries and of keys */
+#define CROSS_APART 0xd1b54a32d192ed03u /* and of a layer's own and its cross attention */
+#define SCORES 4194304                  /* scores of centroids that exist at once */
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -201,7 +202,8 @@ lh_tensor *lh_routing_norm(lh_context *context, lh_tensor *rows)
 lh_tensor *lh_routing_centroids(lh_memory *memory, lh_layer_io *io)
 {
     lh_context *context = io->context;
-    lh_tensor *centroids = lh_detach(context, io->parameters->tensors[LH_ROUTING_CENTROIDS]);
+    lh_tensor *centroids =
+        lh_detach(context, io->parameters->tensors[io->cross ? LH_ROUTING_CROSS_CENTROIDS : LH_ROUTING_CENTROIDS]);
     centroids = centroids
                     ? lh_reshape(context, centroids, 4,
                                  (int64_t[]){1, centroids->shape[0], centroids->shape[1], centroids->shape[2]})
@@ -215,7 +217,8 @@ static lh_tensor *random_scores(lh_memory *memory, lh_layer_io *io, const int64_
     lh_context *context = io->context;
     int64_t count = shape[0] * shape[1] * shape[2] * shape[3];
     double *scores = lh_arena_alloc(&context->arena, sizeof *scores * (size_t)(count ? count : 1));
-    uint64_t window = (context->training ? context->random_offset : 0) + (keys ? KEYS_APART : 0);
+    uint64_t window =
+        (context->training ? context->random_offset : 0) + (keys ? KEYS_APART : 0) + (io->cross ? CROSS_APART : 0);
     if (!scores) {
         return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for %lld random scores", (long long)count);
     }
@@ -310,25 +313,34 @@ static lh_tensor *causal_window(lh_memory *memory, lh_layer_io *io, lh_tensor *x
                                   clusters.high, 0.0);
 }
 
-bool lh_routing_lists_pay(const lh_routing *r, int64_t tokens, int64_t length)
+bool lh_routing_lists_pay(int64_t size, int64_t tokens, int64_t length)
 {
-    return 4 * tokens <= length && tokens * r->size <= LIST_ROWS;
+    return 4 * tokens <= length && tokens * size <= LIST_ROWS;
 }
 
 lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *near,
                                    lh_tensor *own)
 {
-    const lh_routing *r = options_of(memory);
+    lh_tensor *first;
+    int64_t size = smaller(options_of(memory)->size, xyv[1]->shape[2]);
+    lh_tensor *list = lh_group_latest(io->context, near, own, io->tokens, size, &first);
+    return lh_routing_attend_picked(memory, io, xyv, list, first);
+}
+
+lh_tensor *lh_routing_attend_picked(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3], lh_tensor *list,
+                                    lh_tensor *first)
+{
     lh_context *context = io->context;
+    if (lh_op_stopped(context)) {
+        return NULL;
+    }
     int64_t batch = xyv[0]->shape[0], heads = xyv[0]->shape[1], width = xyv[0]->shape[3],
             v_width = xyv[2]->shape[3];
-    int64_t tokens = io->tokens, length = xyv[1]->shape[2];
-    int64_t rows = batch * heads * tokens, size = smaller(r->size, length);
-    lh_tensor *first;
-    lh_tensor *list = lh_group_latest(context, near, own, tokens, size, &first);
-    list = list ? lh_reshape(context, list, 3, (int64_t[]){batch, heads, tokens * size}) : NULL;
-    lh_grouping picked = {.groups = length, .index = list};
+    int64_t tokens = io->tokens, rows = batch * heads * tokens, size = list->shape[3];
+    list = lh_reshape(context, list, 3, (int64_t[]){batch, heads, tokens * size});
+    lh_grouping picked = {.groups = xyv[1]->shape[2], .index = list};
     lh_tensor *k = lh_group_gather(context, xyv[1], &picked), *v = lh_group_gather(context, xyv[2], &picked);
+    k = io->cross ? lh_routing_norm(context, k) : k;
     lh_tensor *q = lh_contiguous(context, xyv[0]);
     int32_t *ends = lh_arena_alloc(&context->arena, sizeof *ends * (size_t)(rows ? rows : 1));
     if (lh_op_stopped(context) || !ends) {
@@ -342,8 +354,10 @@ lh_tensor *lh_routing_attend_lists(lh_memory *memory, lh_layer_io *io, lh_tensor
                                                 lh_reshape(context, v, 4, (int64_t[]){rows, 1, size, v_width}), 1);
     source.low = lh_reshape(context, first, 3, (int64_t[]){rows, 1, 1});
     source.high = lh_from_host(context, LH_I32, 3, (int64_t[]){rows, 1, 1}, ends);
-    lh_routing_place(memory, io, LH_ROUTING_CLUSTER_KEYS, 1, size, &source);
-    lh_attention_options options = {.scale = r->scale};
+    if (!io->cross) {
+        lh_routing_place(memory, io, LH_ROUTING_CLUSTER_KEYS, 1, size, &source);
+    }
+    lh_attention_options options = {.scale = options_of(memory)->scale};
     lh_tensor *out = lh_attention(context, q, 1, &source, &options, NULL);
     return lh_reshape(context, lh_contiguous(context, out), 4, (int64_t[]){batch, heads, tokens, v_width});
 }
@@ -367,7 +381,7 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *x
     int entry = lh_memory_entry(memory, io->layer, LH_ROUTING_NEAR);
     lh_tensor *rows = lh_memory_extend(memory, context, entry, io->fill, lh_transpose(context, near, 1, 2));
     near = rows ? lh_contiguous(context, lh_transpose(context, rows, 1, 2)) : NULL;
-    if (near && lh_routing_lists_pay(options_of(memory), tokens, length)) {
+    if (near && lh_routing_lists_pay(options_of(memory)->size, tokens, length)) {
         return lh_routing_attend_lists(memory, io, (lh_tensor *[]){fresh, x, v}, near, NULL);
     }
     lh_tensor *out = near ? causal_window(memory, io, x, v, near, NULL) : NULL;
@@ -375,10 +389,9 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *x
 }
 
 /* 0 and -infinity for tokens that are text and padding, [batch, 1, 1, tokens]. */
-static lh_tensor *padding_bias(lh_memory *memory, lh_layer_io *io)
+static lh_tensor *padding_bias(lh_memory *memory, lh_context *context, int64_t tokens)
 {
-    lh_context *context = io->context;
-    int64_t count = memory->batch * io->tokens;
+    int64_t count = memory->batch * tokens;
     double *bias = lh_arena_alloc(&context->arena, sizeof *bias * (size_t)count);
     if (!bias) {
         return lh_op_fail(context, LH_E_MEMORY, "routing", "no memory for a mask of %lld tokens", (long long)count);
@@ -386,15 +399,14 @@ static lh_tensor *padding_bias(lh_memory *memory, lh_layer_io *io)
     for (int64_t i = 0; i < count; i++) {
         bias[i] = memory->valid[i] ? 0 : (double)-INFINITY;
     }
-    lh_tensor *wide = lh_from_host(context, LH_F64, 4, (int64_t[]){memory->batch, 1, 1, io->tokens}, bias);
+    lh_tensor *wide = lh_from_host(context, LH_F64, 4, (int64_t[]){memory->batch, 1, 1, tokens}, bias);
     return wide ? lh_cast(context, wide, memory->dtype) : NULL;
 }
 
 /* A window with fewer tokens of text than a cluster has places leaves places empty: -1s at the end of a cluster in
  * place of padding. members [batch, heads, clusters, size] */
-static lh_tensor *without_padding(lh_memory *memory, lh_layer_io *io, lh_tensor *members)
+static lh_tensor *without_padding(lh_memory *memory, lh_context *context, lh_tensor *members, int64_t tokens)
 {
-    lh_context *context = io->context;
     int64_t count = lh_tensor_count(members), size = members->shape[3], lane = count / members->shape[0];
     double *chosen = lh_arena_alloc(&context->arena, sizeof *chosen * (size_t)count);
     int32_t *kept = lh_arena_alloc(&context->arena, sizeof *kept * (size_t)count);
@@ -406,7 +418,7 @@ static lh_tensor *without_padding(lh_memory *memory, lh_layer_io *io, lh_tensor 
     for (int64_t first = 0; first < count && !lh_op_stopped(context); first += size) {
         int64_t to = first;
         for (int64_t i = first; i < first + size; i++) {
-            if (memory->valid[first / lane * io->tokens + (int64_t)chosen[i]]) {
+            if (memory->valid[first / lane * tokens + (int64_t)chosen[i]]) {
                 kept[to++] = (int32_t)chosen[i];
             }
         }
@@ -425,25 +437,26 @@ lh_tensor *lh_routing_members(lh_memory *memory, lh_layer_io *io, lh_tensor *x, 
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    if (io->fill > 0) {
+    if (io->fill > 0 && !(io->cross && keys)) { /* a source is always whole */
         return lh_op_fail(
             context, LH_E_UNSUPPORTED, "routing",
             "in full mode a window is read at once, not in pieces, because its later tokens take part in "
             "choosing clusters: set memory.routing to %s",
-            r->share_keys ? "causal or prefix" : "causal");
+            r->share_keys && !io->cross ? "causal or prefix" : "causal");
     }
-    int64_t tokens = x->shape[2], size = smaller(io->source_tokens ? r->source_size : r->size, tokens);
+    bool of_source = io->source_tokens && (keys || !io->cross);
+    int64_t tokens = x->shape[2], size = smaller(of_source ? r->source_size : r->size, tokens);
     double share;
     lh_scope scope = lh_scope_begin(context);
     lh_tensor *scores = lh_routing_scores(memory, io, x, 0, keys);
     *near = context->training ? lh_argmax(context, scores, 2) : NULL;
     bool padded = lh_routing_text(memory, context, tokens, &share) != NULL;
     lh_tensor *best = r->spread > 0 ? lh_contiguous(context, heads_of(context, scores, 0, r->heads)) : scores;
-    lh_tensor *members =
-        lh_top_k(context, padded ? lh_add(context, best, padding_bias(memory, io)) : best, size, false);
+    lh_tensor *members = lh_top_k(
+        context, padded ? lh_add(context, best, padding_bias(memory, context, tokens)) : best, size, false);
     int64_t places[4] = {x->shape[0], x->shape[1] - r->spread, r->clusters, size};
     members = members ? lh_reshape(context, members, 4, places) : NULL;
-    members = padded && members ? without_padding(memory, io, members) : members;
+    members = padded && members ? without_padding(memory, context, members, tokens) : members;
     if (r->spread > 0) {
         lh_tensor *others =
             lh_routing_spread(memory, context, heads_of(context, scores, r->heads, r->spread), size);

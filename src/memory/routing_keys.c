@@ -9,15 +9,14 @@ static const lh_routing *options_of(const lh_memory *memory)
     return memory->shape->options;
 }
 
-/* Queries x and keys y that were sorted into clusters, attending inside them. */
-static lh_tensor *attend_sorted(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3],
-                                const lh_grouping *queries, const lh_grouping *keys, double extra)
+lh_tensor *lh_routing_attend_sorted(lh_memory *memory, lh_layer_io *io, lh_tensor *const xyv[3],
+                                    const lh_grouping *queries, const lh_grouping *keys, double extra)
 {
     lh_context *context = io->context;
     lh_grouping query_rows, key_rows;
     lh_tensor *low, *high;
     int64_t tokens = xyv[0]->shape[2], length = xyv[1]->shape[2];
-    /* an encoder's queries stand behind all keys, so to speak: they see all of their cluster */
+    /* queries beside a source stand behind all keys, so to speak: they see all of their cluster */
     bool all = io->source_tokens != NULL;
     if (!lh_group_seen(context, queries, keys, all ? length : length - tokens,
                        all ? length : options_of(memory)->size, &low, &high) ||
@@ -55,7 +54,7 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *c
         int entry = lh_memory_entry(memory, io->layer, LH_ROUTING_NEAR);
         near[1] = lh_memory_extend(memory, context, entry, io->fill, lh_transpose(context, near[1], 1, 2));
         near[1] = near[1] ? lh_contiguous(context, lh_transpose(context, near[1], 1, 2)) : NULL;
-        if (near[1] && lh_routing_lists_pay(r, tokens, length)) {
+        if (near[1] && lh_routing_lists_pay(r->size, tokens, length)) {
             return lh_routing_attend_lists(memory, io, xyv, near[1], near[0]);
         }
     }
@@ -66,11 +65,10 @@ static lh_tensor *attend_causal(lh_memory *memory, lh_layer_io *io, lh_tensor *c
         !lh_group(context, near[1], r->clusters, keep, false, &keys)) {
         return NULL;
     }
-    return attend_sorted(memory, io, xyv, &queries, &keys, 0.0);
+    return lh_routing_attend_sorted(memory, io, xyv, &queries, &keys, 0.0);
 }
 
-/* Clusters of `size` places each, one after another: where they begin, i32 [batch, heads, clusters + 1]. */
-static lh_tensor *fixed_starts(lh_layer_io *io, const lh_tensor *members, int64_t clusters)
+lh_tensor *lh_routing_fixed_starts(lh_layer_io *io, const lh_tensor *members, int64_t clusters)
 {
     int64_t lanes = members->shape[0] * members->shape[1], count = lanes * (clusters + 1);
     int32_t *start = lh_arena_alloc(&io->context->arena, sizeof *start * (size_t)(count ? count : 1));
@@ -99,11 +97,11 @@ static lh_tensor *attend_full(lh_memory *memory, lh_layer_io *io, lh_tensor *con
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    best[0].start = best[1].start = fixed_starts(io, best[0].order, r->clusters);
+    best[0].start = best[1].start = lh_routing_fixed_starts(io, best[0].order, r->clusters);
     if (context->training) {
         teach(memory, io, xyv, near);
     }
-    return attend_sorted(memory, io, xyv, &best[0], &best[1], LH_ROUTING_EXTRA);
+    return lh_routing_attend_sorted(memory, io, xyv, &best[0], &best[1], LH_ROUTING_EXTRA);
 }
 
 lh_tensor *lh_routing_attend_keys(lh_memory *memory, lh_layer_io *io, int64_t heads)

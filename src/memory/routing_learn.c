@@ -43,7 +43,7 @@ void lh_routing_gather_statistics(lh_memory *memory, lh_layer_io *io, lh_tensor 
     lh_tensor *keep = lh_routing_text(memory, context, x->shape[2], &share);
     lh_grouping clusters;
     if (lh_group(context, near, options_of(memory)->clusters, keep, false, &clusters)) {
-        int which = lh_memory_entry(memory, io->layer, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
+        int which = lh_routing_entry(memory, io->layer, io->cross, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
         lh_group_totals(context, lh_detach(context, x), &clusters, lh_memory_get(memory, which),
                         lh_memory_get(memory, which + 1));
     }
@@ -69,7 +69,8 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
                                      (int64_t[]){x->shape[0], 1, x->shape[2], 1});
         off = lh_multiply(context, off, mask);
     }
-    double factor = lh_routing_shares_keys(memory->shape, io->layer) ? 2.0 * r->commitment : r->commitment;
+    bool shared = !io->cross && lh_routing_shares_keys(memory->shape, io->layer);
+    double factor = shared ? 2.0 * r->commitment : r->commitment;
     lh_tensor *loss = lh_scale(context, lh_mean(context, lh_unary(context, LH_SQUARE, off)),
                                share > 0 ? factor * (double)memory->shape->layers / share : 0.0);
     io->auxiliary = io->auxiliary ? lh_add(context, io->auxiliary, loss) : loss;
@@ -78,11 +79,13 @@ void lh_routing_add_commitment(lh_memory *memory, lh_layer_io *io, lh_tensor *x,
 /* How evenly a layer's clusters are filled (the exponential of the counts' entropy, as a part of all clusters; 1:
  * all alike), how large the smallest is beside the mean of its head (0: nobody comes), and how tight they are (mean
  * of |centroid|^2 / width; 1: all members are the same). */
-static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
+static void tell_layer(const lh_memory *memory, lh_context *context, int layer, bool cross,
                        void (*tell)(void *user, const char *name, double value), void *user)
 {
     lh_tensor *const *tensors = memory->parameters[layer]->tensors;
-    const lh_tensor *counts = tensors[LH_ROUTING_COUNTS], *centroids = tensors[LH_ROUTING_CENTROIDS];
+    const lh_tensor *counts = tensors[cross ? LH_ROUTING_CROSS_COUNTS : LH_ROUTING_COUNTS],
+                    *centroids = tensors[cross ? LH_ROUTING_CROSS_CENTROIDS : LH_ROUTING_CENTROIDS];
+    const char *of = cross ? "cross_" : "";
     int64_t heads = counts->shape[0], clusters = counts->shape[1], size = lh_tensor_count(centroids);
     double *values = lh_arena_alloc(&context->arena, sizeof *values * (size_t)(heads * clusters + size)),
            filled = 0;
@@ -111,11 +114,11 @@ static void tell_layer(const lh_memory *memory, lh_context *context, int layer,
     bool encodes = layer >= memory->shape->layers;
     (void)snprintf(stack, sizeof stack, encodes ? "encoder%d" : "layer%d",
                    encodes ? layer - (int)memory->shape->layers : layer);
-    (void)snprintf(name, sizeof name, "%s/clusters_filled", stack);
+    (void)snprintf(name, sizeof name, "%s/%sclusters_filled", stack, of);
     tell(user, name, filled);
-    (void)snprintf(name, sizeof name, "%s/clusters_smallest", stack);
+    (void)snprintf(name, sizeof name, "%s/%sclusters_smallest", stack, of);
     tell(user, name, smallest);
-    (void)snprintf(name, sizeof name, "%s/clusters_tight", stack);
+    (void)snprintf(name, sizeof name, "%s/%sclusters_tight", stack, of);
     tell(user, name, square);
 }
 
@@ -127,7 +130,10 @@ void lh_routing_figures(const lh_memory *memory, lh_context *context,
     for (int layer = 0; learns && layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context);
          layer++) {
         if (lh_routing_heads(shape, layer) > 0) {
-            tell_layer(memory, context, layer, tell, user);
+            tell_layer(memory, context, layer, false, tell, user);
+        }
+        if (lh_routing_cross_heads(shape, layer) > 0) {
+            tell_layer(memory, context, layer, true, tell, user);
         }
     }
 }
@@ -145,22 +151,23 @@ static void clear(lh_context *context, lh_tensor *x)
     lh_run(context, LH_KERNEL_FILL, x->dtype, &args);
 }
 
-/* One move of a layer's centroids, by the statistics of queries or of keys. */
-static void learn_from(lh_memory *const *memories, int count, lh_context *context, int layer, bool keys)
+/* One move of a layer's centroids, or of those of its cross attention, by the statistics of queries or of keys. */
+static void learn_from(lh_memory *const *memories, int count, lh_context *context, int layer, bool cross, bool keys)
 {
     lh_memory *memory = memories[0];
     const lh_routing *r = options_of(memory);
     lh_tensor *const *tensors = memory->parameters[layer]->tensors;
     lh_tensor *gathered[2];
-    int first = lh_memory_entry(memory, layer, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
+    int first = lh_routing_entry(memory, layer, cross, keys ? LH_ROUTING_KEY_SUM : LH_ROUTING_SUM);
+    int centroids = cross ? LH_ROUTING_CROSS_CENTROIDS : LH_ROUTING_CENTROIDS;
     for (int which = 0; which < 2; which++) {
         gathered[which] = lh_memory_get(memory, first + which);
         for (int i = 1; i < count; i++) {
             add_to(context, gathered[which], lh_memory_get(memories[i], first + which));
         }
     }
-    lh_centroid_step(context, gathered[0], gathered[1], tensors[LH_ROUTING_MEANS], tensors[LH_ROUTING_COUNTS],
-                     tensors[LH_ROUTING_CENTROIDS], r->decay, r->start);
+    lh_centroid_step(context, gathered[0], gathered[1], tensors[centroids + 1], tensors[centroids + 2],
+                     tensors[centroids], r->decay, r->start);
     for (int i = 0; i < 2 * count; i++) {
         clear(context, lh_memory_get(memories[i / 2], first + i % 2));
     }
@@ -174,10 +181,13 @@ void lh_routing_learn(lh_memory *const *memories, int count, lh_context *context
     for (int layer = 0; learns && layer < shape->layers + shape->encoder_layers && !lh_op_stopped(context);
          layer++) {
         if (lh_routing_heads(shape, layer) > 0) {
-            learn_from(memories, count, context, layer, false);
+            learn_from(memories, count, context, layer, false, false);
             if (!lh_routing_shares_keys(shape, layer)) {
-                learn_from(memories, count, context, layer, true);
+                learn_from(memories, count, context, layer, false, true);
             }
+        }
+        for (int keys = 0; keys < 2 && lh_routing_cross_heads(shape, layer) > 0; keys++) {
+            learn_from(memories, count, context, layer, true, keys);
         }
     }
 }

@@ -5,11 +5,20 @@
 #include "memory/routing.h"
 
 #define ONLY "memory.kind=routing-pairs"
+#define BLOCKS ONLY " memory.cross_attention=blocks"
 
 const lh_recipe_key lh_routing_pairs_keys[] = {
     {"memory", "encoder_layers", LH_RECIPE_INTEGER, "4", 1, 256, NULL, ONLY, "layers of the encoder"},
     {"memory", "source", LH_RECIPE_INTEGER, "1024", 1, 1 << 24, NULL, ONLY,
      "tokens of a source that the encoder reads at most; model.segment is the window of the target"},
+    {"memory", "cross_attention", LH_RECIPE_CHOICE, "dense", 0, 0, "dense|blocks", ONLY,
+     "what the decoder sees of its source: dense, all of it; blocks, as published: the first heads attend within "
+     "clusters of it, the others to the block beside their own"},
+    {"memory", "cross_routing_heads", LH_RECIPE_INTEGER, "1", 0, 1024, NULL, BLOCKS,
+     "heads of cross attention that attend within clusters (the first ones), in layers from skip_first on"},
+    {"memory", "cross_block", LH_RECIPE_INTEGER, "0", 0, 1 << 24, NULL, BLOCKS,
+     "tokens of the source's block beside a block of the target; 0: as many as give both the same number of "
+     "blocks"},
     {0},
 };
 
@@ -39,7 +48,7 @@ lh_status lh_routing_pairs_configure(const lh_memory_shape *shape, lh_routing *r
                                 "see earlier tokens only, which an encoder's do not: set 0 with memory.kind = "
                                 "routing-pairs");
     }
-    return LH_OK;
+    return lh_routing_cross_configure(shape, r, error);
 }
 
 void lh_routing_encoder(const lh_memory_shape *shape, int64_t *layers, int64_t *source)

@@ -55,7 +55,7 @@ void lh_source_take(lh_memory *memory, lh_context *context, const int32_t *token
     lh_memory_set(memory, context, IDS, lh_from_host(context, LH_I32, 2, memory->state[IDS].stored->shape, ids));
     lh_memory_set(memory, context, COUNT,
                   lh_from_host(context, LH_I32, 2, memory->state[COUNT].stored->shape, held));
-    memory->derived_valid[memory->shape->layers] = false;
+    memset(memory->derived_valid, 0, sizeof memory->derived_valid); /* the encoder's, and what layers made of it */
 }
 
 bool lh_source_look(lh_memory *memory, lh_context *context, lh_source *source)

@@ -4,42 +4,22 @@
 
 #include <math.h>
 
-/* All tokens of each lane's source, in both directions. */
-static lh_key_source whole_source(lh_context *context, const lh_source *source, int64_t batch, int64_t queries,
-                                  lh_tensor *k, lh_tensor *v)
-{
-    lh_key_source keys = lh_key_source_all(k, v);
-    int64_t shape[3] = {batch, 1, queries};
-    int32_t *bounds = lh_arena_alloc(&context->arena, 2 * sizeof *bounds * (size_t)(batch * queries));
-    if (!bounds) {
-        lh_op_fail(context, LH_E_MEMORY, "model", "no memory for the bounds of %lld queries", (long long)queries);
-        return keys;
-    }
-    for (int64_t i = 0; i < batch * queries; i++) {
-        bounds[i] = 0;
-        bounds[batch * queries + i] = source->count[i / queries];
-    }
-    keys.low = lh_from_host(context, LH_I32, 3, shape, bounds);
-    keys.high = lh_from_host(context, LH_I32, 3, shape, bounds + batch * queries);
-    return keys;
-}
-
 lh_tensor *lh_model_attend_source(const lh_layer_span *span, lh_layer_io *io)
 {
     lh_memory *memory = span->stream->memory;
     if (memory->kind->attend_source) {
         return memory->kind->attend_source(memory, io);
     }
-    lh_key_source keys = whole_source(io->context, span->source, memory->batch, span->source->tokens, io->k, io->v);
     io->options.dropout = io->attention_dropout;
-    return lh_attention(io->context, io->q, 1, &keys, &io->options, NULL);
+    return lh_layer_attend_source(io);
 }
 
 lh_tensor *lh_model_cross_attention(lh_context *context, const lh_layer_span *span, lh_tensor *z,
-                                    lh_tensor *encoded)
+                                    lh_tensor *encoded, lh_tensor **auxiliary)
 {
     const lh_model_config *c = &span->model->config;
     const lh_layer_parameters *p = &span->model->layers[span->layer];
+    lh_memory *memory = span->stream->memory;
     if (lh_op_stopped(context) || !z) {
         return NULL;
     }
@@ -47,7 +27,22 @@ lh_tensor *lh_model_cross_attention(lh_context *context, const lh_layer_span *sp
     int64_t keys = c->kv_heads * c->key_width, values = c->kv_heads * c->value_width;
     lh_tensor *joint = encoded ? lh_linear(context, encoded, p->cross_key_value, p->cross_key_value_bias)
                                : lh_slice(context, span->stream->cross[span->layer], 1, 0, length);
-    lh_layer_io io = {.context = context};
+    lh_layer_io io = {.context = context,
+                      .layer = span->layer,
+                      .parameters = &p->memory,
+                      .z = z,
+                      .input = z,
+                      .fill = span->fill,
+                      .tokens = count,
+                      .whole_segment = span->fill == 0 && count == c->segment,
+                      .segment_ends = span->fill + count == c->segment,
+                      .source_tokens = span->source,
+                      .cross = true,
+                      .key_value_weight = p->cross_key_value,
+                      .key_value_bias = p->cross_key_value_bias,
+                      .attention_dropout = c->attention_dropout,
+                      .options = {.scale = c->qk_norm == LH_QK_L2 ? 1.0 : 1.0 / sqrt((double)c->key_width),
+                                  .dropout = c->attention_dropout}};
     lh_model_set_head_norm(span->model, &io);
     lh_tensor *q = lh_linear(context, z, p->cross_query, p->cross_query_bias);
     q = lh_reshape(context, q, 4, (int64_t[]){batch, count, c->heads, c->key_width});
@@ -55,17 +50,17 @@ lh_tensor *lh_model_cross_attention(lh_context *context, const lh_layer_span *sp
                               (int64_t[]){batch, length, c->kv_heads, c->key_width});
     lh_tensor *v = lh_reshape(context, lh_slice(context, joint, 2, keys, values), 4,
                               (int64_t[]){batch, length, c->kv_heads, c->value_width});
-    q = lh_transpose(context, lh_layer_norm_heads(&io, q), 1, 2);
-    k = lh_transpose(context, lh_layer_norm_heads(&io, k), 1, 2);
-    v = lh_transpose(context, v, 1, 2);
+    io.q = lh_transpose(context, lh_layer_norm_heads(&io, q), 1, 2);
+    io.k = lh_transpose(context, lh_layer_norm_heads(&io, k), 1, 2);
+    io.v = lh_transpose(context, v, 1, 2);
     if (lh_op_stopped(context)) {
         return NULL;
     }
-    lh_key_source source = whole_source(context, span->source, batch, count, k, v);
-    lh_attention_options options = {.scale = c->qk_norm == LH_QK_L2 ? 1.0 : 1.0 / sqrt((double)c->key_width),
-                                    .dropout = c->attention_dropout};
-    return lh_model_merge_heads(context, c, lh_attention(context, q, 1, &source, &options, NULL), NULL,
-                                p->cross_output, p->cross_output_bias);
+    lh_tensor *heads =
+        memory->kind->attend_cross ? memory->kind->attend_cross(memory, &io) : lh_layer_attend_source(&io);
+    *auxiliary = io.auxiliary;
+    /* cppcheck-suppress returnDanglingLifetime ; a result of the context, not of io */
+    return lh_model_merge_heads(context, c, heads, NULL, p->cross_output, p->cross_output_bias);
 }
 
 /* Embeddings of the source, through the same table and projection as the decoder's. */

@@ -319,8 +319,8 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
                                   c->attention_output_dropout, 1)
                      : NULL;
     lh_tensor *const post1[2] = {p->post1_gain, p->post1_bias}, *const norm2[2] = {p->norm2_gain, p->norm2_bias};
-    outputs[1] = auxiliary;
     if (!c->mlp) {
+        outputs[1] = auxiliary;
         outputs[0] = post ? residual_norm(context, c, x, a, p->post1_gain, p->post1_bias, &(lh_tensor *){NULL})
                           : lh_add(context, x, a);
         return;
@@ -329,12 +329,15 @@ static void layer_forward(lh_context *context, const lh_layer_span *span, lh_ten
         lh_tensor *const norms[2] = {p->norm_cross_gain, p->norm_cross_bias};
         lh_tensor *const posts[2] = {p->post_cross_gain, p->post_cross_bias};
         x = join(context, c, x, a, post1, norms, &z);
-        a = lh_dropout(context, lh_model_cross_attention(context, span, z, inputs[1]), c->attention_output_dropout,
-                       1);
+        lh_tensor *of_cross = NULL;
+        a = lh_model_cross_attention(context, span, z, inputs[1], &of_cross);
+        a = lh_dropout(context, a, c->attention_output_dropout, 1);
+        auxiliary = auxiliary && of_cross ? lh_add(context, auxiliary, of_cross) : auxiliary ? auxiliary : of_cross;
         x = join(context, c, x, a, posts, norm2, &z2);
     } else {
         x = join(context, c, x, a, post1, norm2, &z2);
     }
+    outputs[1] = auxiliary;
     lh_tensor *f = lh_dropout(context, feed_forward(context, c, p, z2), c->hidden_output_dropout, 1);
     f = hidden_scale ? lh_multiply(context, f, hidden_scale) : f;
     outputs[0] = post ? residual_norm(context, c, x, f, p->post2_gain, p->post2_bias, &(lh_tensor *){NULL})

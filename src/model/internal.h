@@ -46,9 +46,9 @@ lh_tensor *lh_model_read_source(lh_context *context, const lh_model *model, lh_s
                                 const lh_source **source, lh_tensor **auxiliary);
 /* Attention of an encoder's layer: the method's, or every token sees all of its source. */
 lh_tensor *lh_model_attend_source(const lh_layer_span *span, lh_layer_io *io);
-/* Cross attention of a decoder's layer on z: every query sees all of its lane's source, whose keys and values come
- * from the encoder's result, or, NULL, from what the stream has kept of it. */
+/* Cross attention of a decoder's layer on z: the method's, or every query sees all of its lane's source. Keys and
+ * values come from the encoder's result, or, NULL, from what the stream has kept of it. */
 lh_tensor *lh_model_cross_attention(lh_context *context, const lh_layer_span *span, lh_tensor *z,
-                                    lh_tensor *encoded);
+                                    lh_tensor *encoded, lh_tensor **auxiliary);
 
 #endif

@@ -60,6 +60,23 @@ equal "no source is a wrong use" $? 2
 check "and says so" grep -q "give --source-file or --source" .notes
 check "what it is" "$longhand" info whole
 
+# Cross attention in clusters and blocks, which belongs to the weights.
+sparse=("${small[@]}" model.segment=8 memory.block=4 memory.look_back=0 memory.cross_attention=blocks memory.cross_routing_heads=1)
+check "training in clusters and blocks of the source" "$longhand" train routing-pairs-tiny "${sparse[@]}" train.steps=6 --out sparse
+check "the beginning of it" "$longhand" train routing-pairs-tiny "${sparse[@]}" train.steps=3 --out halves
+check "the rest" "$longhand" train halves train.steps=6 --resume
+check "which is the same to the bit" python3 "$root/tests/fault/_compare.py" sparse halves
+check "its clusters are watched" grep -q '"memory/layer0/cross_clusters_filled"' sparse/metrics.jsonl
+check "evaluation" "$longhand" eval sparse --json
+"$longhand" eval sparse memory.routing=full >.notes 2>&1
+check "the published choice is no likelihood" grep -q "no causal likelihood" .notes
+"$longhand" generate sparse --source-file article.txt -n 7 --temperature 0 --ignore-end >seven_sparse.txt 2>/dev/null
+"$longhand" generate sparse --source-file article.txt -n 3 --temperature 0 --ignore-end --save-session sparse_place >three_sparse.txt 2>/dev/null
+"$longhand" generate sparse --load-session sparse_place -n 4 --temperature 0 --ignore-end >>three_sparse.txt 2>/dev/null
+check "a session goes on" cmp seven_sparse.txt three_sparse.txt
+refuses "other weights" 7 "memory.cross_attention" "$longhand" eval whole memory.cross_attention=blocks
+refuses "choosing so far, without shared keys" 7 "set it to causal" "$longhand" eval sparse memory.routing=prefix
+
 if [ -f "$LH_BUILD/liblonghand.so" ]; then # not in every build
     export PYTHONPATH=$root/python LONGHAND_LIBRARY=$LH_BUILD/liblonghand.so PYTHONDONTWRITEBYTECODE=1
     check "Python writes the same beside a source" python3 - <<'PY'

@@ -35,6 +35,11 @@ CASES = {
     "distances beyond the tables": dict(distance=5, back=16, routing=1),
     "local": dict(routing=0),
     "local, without tables": dict(routing=0, relative=False),
+    "cross attention in clusters and blocks": dict(cross_heads=2, cross_block=20),
+    "cross attention in clusters alone, own keys": dict(cross_heads=4, cross_block=20, start="official", decay=0.5,
+                                                              own=True, ranks=False),
+    "cross attention in small blocks, full mode": dict(cross_heads=1, cross_block=12, back=16, mode="full", layers=3),
+    "cross attention in blocks alone, local": dict(cross_heads=0, cross_block=20, routing=0),
 }
 
 
@@ -66,7 +71,9 @@ def arguments(c):
             "memory.cluster_relative=" + str(c["relative"] and c["ranks"]).lower(),
             "memory.share_keys=" + str(not c["own"]).lower(), "memory.head_mixer=" + flag("mixer"),
             "memory.commitment=%g" % c["beta"], "memory.centroid_decay=%g" % c["decay"],
-            "memory.centroid_start=" + c["start"]]
+            "memory.centroid_start=" + c["start"]] + ([] if "cross_block" not in c else
+            ["memory.cross_attention=blocks", "memory.cross_routing_heads=%d" % c["cross_heads"],
+             "memory.cross_block=%d" % (0 if c["cross_block"] == 20 else c["cross_block"])])  # 3 blocks of the target
 
 
 def far(a, b):

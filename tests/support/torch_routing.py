@@ -62,7 +62,8 @@ class RoutingModel(torch.nn.Module):
     def __init__(self, parameters, c):
         super().__init__()
         self.c, self.gathered = c, {}
-        statistics = {k: v.clone() for k, v in parameters.items() if ".memory.centroid" in k or ".memory.projections" in k}
+        learned = (".memory.centroid", ".memory.cross_centroid", ".memory.projections")
+        statistics = {k: v.clone() for k, v in parameters.items() if any(name in k for name in learned)}
         self.statistics = statistics
         self.p = torch.nn.ParameterDict({k.replace(".", "__"): torch.nn.Parameter(v.clone())
                                          for k, v in parameters.items() if k not in statistics})
@@ -197,7 +198,7 @@ class RoutingModel(torch.nn.Module):
         """The moving averages behind the centroids after each iteration: once, or by queries and then by keys."""
         lam, eps = self.c["decay"], 1e-5
         for stack, sums, counts in [(stack, *move) for stack, moves in self.gathered.items() for move in moves]:
-            name = f"{stack}.memory.centroid"
+            name = f"{stack}.memory.centroid" if isinstance(stack, str) else f"{stack[0]}.memory.cross_centroid"
             mu, mean, count = (self.statistics[name + end] for end in ("s", "_means", "_counts"))
             fresh = count < 0
             mean = torch.where(fresh[..., None], mu, mean)

@@ -2,7 +2,7 @@
 code: every source is encoded alone and without padding, attention is dense with masks.
 
 c: as in torch_routing.py, which has the decoder's own attention; and encoder_layers, source (tokens at most), source_size
-(members of a cluster)."""
+(members of a cluster); cross_block, if cross attention is in blocks, and cross_heads of it that route."""
 import torch
 import torch.nn.functional as F
 
@@ -72,13 +72,53 @@ class PairsModel(RoutingModel):
             h = F.relu(h)
         return bias(h @ self.get(stack + ".hidden.down.weight").T, self.get(stack + ".hidden.down.bias"))
 
-    def cross(self, i, x, encoded):
-        """Each lane's queries on all of its own source."""
-        name, rows = f"layers.{i}.cross_attention", []
+    def cross(self, i, x, encoded, aux):
+        """Each lane's queries on its own source alone."""
+        c, name, rows, notes = self.c, f"layers.{i}.cross_attention", [], [[], []]
+        first = c.get("cross_heads", 0) if i >= c["skip"] else 0
         for lane, source in enumerate(encoded):
             q, k, v = self.project(name, x[lane:lane + 1], source)
-            rows.append((q @ k.transpose(-1, -2) * q.shape[3] ** -0.5).softmax(-1) @ v)
+            if "cross_block" in c:
+                parts = [self.cross_clusters(i, q[:, :first], k[:, :first], v[:, :first], notes)] if first else []
+                if first < c["heads"]:
+                    parts.append(self.cross_blocks(q[:, first:], k[:, first:], v[:, first:]))
+                rows.append(torch.cat(parts, 1))
+            else:
+                rows.append((q @ k.transpose(-1, -2) * q.shape[3] ** -0.5).softmax(-1) @ v)
+        for note in notes if first else []:
+            squares, counts, sums, totals = zip(*note)
+            aux.append(c["beta"] * torch.stack(squares).sum() / sum(counts))
+            self.gathered.setdefault((f"layers.{i}", "cross"), []).append(
+                (torch.stack(sums).sum(0), torch.stack(totals).sum(0)))
         return torch.cat(rows).transpose(1, 2).flatten(2) @ self.get(name + ".output.weight").T
+
+    def cross_blocks(self, q, k, v):
+        c = self.c
+        query, key = torch.arange(q.shape[2])[:, None] // c["block"], torch.arange(k.shape[2])[None] // c["cross_block"]
+        seen = (query - key).abs() <= c["back"] // c["block"]
+        logits = (q @ k.transpose(-1, -2) * q.shape[3] ** -0.5).masked_fill(~seen, -1e30)
+        return (logits.softmax(-1) * seen) @ v
+
+    def cross_clusters(self, i, q, k, v, notes):
+        """Queries of the target on the best keys of the source: of the nearest centroid, or, in full mode, as the best of the
+        target for each centroid."""
+        c, mu = self.c, self.statistics[f"layers.{i}.memory.cross_centroids"]
+        x, y = norm_rows(q), norm_rows(k)
+        scores = [torch.einsum("bhnd,hkd->bhnk", rows, mu).detach() for rows in (x, y)]
+        best = lambda s, size: torch.zeros_like(s).scatter(2, s.topk(min(size, s.shape[2]), 2).indices, 1.0)
+        keys = best(scores[1], c["source_size"])
+        near = [s.argmax(3) for s in scores]
+        one_hot = [F.one_hot(n, c["clusters"]).to(x.dtype) for n in near]
+        for rows, nearest, member, note in zip((x, y), near, one_hot, notes):
+            centroid = torch.stack([mu[h][nearest[:, h]] for h in range(mu.shape[0])], 1)
+            note.append((((rows - centroid) ** 2).sum(), rows.numel(),
+                         torch.einsum("bhnk,bhnd->hkd", member, rows.detach()), member.sum((0, 2))))
+        inside = one_hot[0] if c["mode"] == "causal" else best(scores[0], c["size"])
+        out = torch.zeros_like(q)
+        for cluster in range(c["clusters"]):
+            seen = keys[..., None, :, cluster].bool().expand(*keys.shape[:2], x.shape[2], y.shape[2])
+            out = out + inside[..., cluster, None] * self.attend_seen(x, y, v, seen)
+        return out if c["mode"] == "causal" else out / (inside.sum(3, keepdim=True) + 0.01)
 
     def forward(self, ids, sources):
         """ids [lanes, segment], sources a list of id tensors. Hidden states and the auxiliary loss."""
@@ -91,6 +131,6 @@ class PairsModel(RoutingModel):
         x = self.embed(ids)
         for i in range(self.c["layers"]):
             x = self.norm(x + self.attention(i, x, aux), f"layers.{i}.attention_post_norm")
-            x = self.norm(x + self.cross(i, x, encoded), f"layers.{i}.cross_post_norm")
+            x = self.norm(x + self.cross(i, x, encoded, aux), f"layers.{i}.cross_post_norm")
             x = self.norm(x + self.feed_forward(i, x), f"layers.{i}.hidden_post_norm")
         return x, torch.stack(aux).sum() if aux else torch.zeros(())

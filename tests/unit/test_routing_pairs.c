@@ -31,6 +31,12 @@ static bool lane_differs(const double *a, const double *b, int lane, int first, 
 }
 
 static const char *const modes[] = {"memory.routing=causal", "memory.routing=prefix", "memory.routing=full"};
+static const char *const crosses[] = {"memory.cross_attention=dense", "memory.cross_attention=blocks"};
+/* Modes of the decoder that can write, each with the cross attention that goes with it. */
+static const char *const writers[][2] = {{"memory.routing=causal", "memory.cross_attention=dense"},
+                                         {"memory.routing=prefix", "memory.cross_attention=dense"},
+                                         {"memory.routing=causal", "memory.cross_attention=blocks"}};
+enum { WRITERS = 3 };
 
 /* Every token of a source has a say in every state of its own lane's target, and in none of another lane's. */
 static void every_source_token_is_seen(void **state)
@@ -61,8 +67,8 @@ static void the_decoder_is_causal(void **state)
 {
     (void)state;
     enum { AT = 6 };
-    for (int mode = 0; mode < 2; mode++) {
-        const char *arguments[] = {PAIRS, "memory.routing_heads=2", modes[mode], NULL};
+    for (int mode = 0; mode < WRITERS; mode++) {
+        const char *arguments[] = {PAIRS, "memory.routing_heads=2", writers[mode][0], writers[mode][1], NULL};
         tiny t = tiny_create(arguments, LANES, 3);
         int32_t source[LANES * PAIRS_SOURCE], tokens[LANES * PAIRS_SEGMENT], targets[LANES * PAIRS_SEGMENT];
         double first[CELLS], second[CELLS];
@@ -80,10 +86,9 @@ static void the_decoder_is_causal(void **state)
 }
 
 /* How a source is handed over changes nothing: in wider rows, beside a longer source, in two pieces. */
-static void padding_changes_nothing(void **state)
+static void padding_with(const char *cross, const char *mode)
 {
-    (void)state;
-    const char *arguments[] = {PAIRS, "memory.routing_heads=2", NULL};
+    const char *arguments[] = {PAIRS, "memory.routing_heads=2", cross, mode, NULL};
     const int64_t alone[LANES] = {13, 13}, both[LANES] = {20, 13};
     int32_t narrow[LANES * 13], wide[LANES * 31], longer[LANES * PAIRS_SOURCE];
     int32_t tokens[LANES * PAIRS_SEGMENT], targets[LANES * PAIRS_SEGMENT];
@@ -116,26 +121,36 @@ static void padding_changes_nothing(void **state)
     tiny_free(&t);
 }
 
+static void padding_changes_nothing(void **state)
+{
+    (void)state;
+    padding_with(crosses[0], modes[0]);
+    padding_with(crosses[1], modes[0]);
+    padding_with(crosses[1], modes[2]);
+}
+
 /* Of everything: encoder, cross attention, commitment of both stacks; all norm layouts, and layers that run again.
  */
 static void gradients_are_differences(void **state)
 {
     (void)state;
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 8; round++) {
         const char *arguments[] = {PAIRS,
+                                   crosses[round / 4],
+                                   round == 5 ? modes[2] : modes[0],
                                    "memory.commitment=0.2",
                                    "model.attention_dropout=0.2",
                                    "model.dropout=0.1",
                                    round % 2 ? "memory.routing_heads=3" : "memory.routing_heads=1",
-                                   round == 1 ? "memory.skip_first=1" : "memory.skip_first=0",
-                                   round == 2 ? "model.norm_layout=input" : "model.norm_layout=output",
-                                   round == 2 ? "model.final_norm=true" : "model.final_norm=false",
-                                   round == 3 ? "model.norm_layout=both" : "model.attention_bias=true",
+                                   round % 4 == 1 ? "memory.skip_first=1" : "memory.skip_first=0",
+                                   round % 4 == 2 ? "model.norm_layout=input" : "model.norm_layout=output",
+                                   round % 4 == 2 ? "model.final_norm=true" : "model.final_norm=false",
+                                   round % 4 == 3 ? "model.norm_layout=both" : "model.attention_bias=true",
                                    NULL};
         tiny t = tiny_create(arguments, LANES, 11);
         int32_t source[LANES * PAIRS_SOURCE];
         pairs_draw(source, LANES, PAIRS_SOURCE, lengths, 1);
-        t.model->checkpoint_layers = round == 3; /* layers that run again */
+        t.model->checkpoint_layers = round % 4 == 3; /* layers that run again */
         tiny_zero_grads(&t);
         pairs_begin(&t, source, PAIRS_SOURCE);
         t.context->random_offset = 0;
@@ -250,6 +265,8 @@ static void tables_have_two_directions(void **state)
 /* ---- sessions ---- */
 
 static const char *const written[] = {PAIRS, "memory.routing_heads=2", NULL};
+static const char *const written_in_blocks[] = {PAIRS, "memory.routing_heads=2", "memory.cross_attention=blocks",
+                                                "memory.cross_routing_heads=2", NULL};
 
 static lh_session *session_beside(const lh_model *model, const int32_t *source, int64_t lanes, int64_t columns)
 {
@@ -276,8 +293,8 @@ static void feed(lh_session *session, const int32_t *tokens, int at, float *logi
 static void writing_equals_training(void **state)
 {
     (void)state;
-    for (int mode = 0; mode < 2; mode++) {
-        const char *arguments[] = {PAIRS, "memory.routing_heads=2", modes[mode], NULL};
+    for (int mode = 0; mode < WRITERS; mode++) {
+        const char *arguments[] = {PAIRS, "memory.routing_heads=2", writers[mode][0], writers[mode][1], NULL};
         tiny t = tiny_create(arguments, LANES, 3);
         int32_t source[LANES * PAIRS_SOURCE], tokens[LANES * PAIRS_SEGMENT], targets[LANES * PAIRS_SEGMENT];
         double hidden[CELLS];
@@ -307,16 +324,15 @@ static void writing_equals_training(void **state)
 }
 
 /* In the middle of a target: a file, a copy and a mark go on with the very same scores. */
-static void saved_in_the_middle(void **state)
+static void saved_in_the_middle_of(const char *const *arguments)
 {
-    (void)state;
     lh_error error = {0};
     lh_model *model = NULL;
     char folder[64], path[96];
     int32_t source[LANES * PAIRS_SOURCE], tokens[LANES * PAIRS_SEGMENT];
     float expected[PAIRS_SEGMENT][LANES * 11], logits[LANES * 11];
     enum { HALF = 4 };
-    tiny_check(tiny_model(&model, written, 3, &error), &error);
+    tiny_check(tiny_model(&model, arguments, 3, &error), &error);
     assert_int_equal(scratch_make(folder), 0);
     (void)snprintf(path, sizeof path, "%s/session.safetensors", folder);
     pairs_draw(source, LANES, PAIRS_SOURCE, lengths, 1);
@@ -347,16 +363,22 @@ static void saved_in_the_middle(void **state)
     scratch_remove(folder);
 }
 
-/* A lane that begins anew beside another source disturbs no other lane. */
-static void lanes_are_independent(void **state)
+static void saved_in_the_middle(void **state)
 {
     (void)state;
+    saved_in_the_middle_of(written);
+    saved_in_the_middle_of(written_in_blocks);
+}
+
+/* A lane that begins anew beside another source disturbs no other lane. */
+static void lanes_are_independent_of(const char *const *arguments)
+{
     lh_error error = {0};
     lh_model *model = NULL;
     int32_t source[LANES * PAIRS_SOURCE], other[LANES * PAIRS_SOURCE], tokens[LANES * PAIRS_SEGMENT];
     const int64_t fresh[LANES] = {17, 0};
     float both[LANES * 11], alone[11], before[LANES * 11];
-    tiny_check(tiny_model(&model, written, 3, &error), &error);
+    tiny_check(tiny_model(&model, arguments, 3, &error), &error);
     pairs_draw(source, LANES, PAIRS_SOURCE, lengths, 1);
     pairs_draw(other, LANES, PAIRS_SOURCE, fresh, 9); /* lane 1 gets nothing: -1s */
     for (int i = 0; i < LANES * PAIRS_SEGMENT; i++) {
@@ -384,16 +406,22 @@ static void lanes_are_independent(void **state)
     lh_model_free(model);
 }
 
-/* More of a source between two segments: what follows is read beside all of it. */
-static void sources_can_grow(void **state)
+static void lanes_are_independent(void **state)
 {
     (void)state;
+    lanes_are_independent_of(written);
+    lanes_are_independent_of(written_in_blocks);
+}
+
+/* More of a source between two segments: what follows is read beside all of it. */
+static void sources_can_grow_of(const char *const *arguments)
+{
     lh_error error = {0};
     lh_model *model = NULL;
     int32_t source[PAIRS_SOURCE], tokens[PAIRS_SEGMENT];
     const int64_t whole[1] = {PAIRS_SOURCE};
     float grown[11], all[11];
-    tiny_check(tiny_model(&model, written, 3, &error), &error);
+    tiny_check(tiny_model(&model, arguments, 3, &error), &error);
     pairs_draw(source, 1, PAIRS_SOURCE, whole, 1);
     for (int i = 0; i < PAIRS_SEGMENT; i++) {
         tokens[i] = i * 7 % 11;
@@ -411,6 +439,13 @@ static void sources_can_grow(void **state)
     lh_session_free(a);
     lh_session_free(b);
     lh_model_free(model);
+}
+
+static void sources_can_grow(void **state)
+{
+    (void)state;
+    sources_can_grow_of(written);
+    sources_can_grow_of(written_in_blocks);
 }
 
 static void refusals_name_the_matter(void **state)
