@@ -113,7 +113,8 @@ lh_tensor *lh_routing_attend_both_sides(lh_memory *memory, lh_layer_io *io, int6
     return lh_attention(context, q, 1, &keys, &options, NULL);
 }
 
-/* The encoder's arithmetic on a whole source, shared out over the tokens of a whole target. */
+/* The arithmetic on a whole source, of the encoder and of the decoder's cross attention, shared out over the tokens
+ * of a whole target. */
 double lh_routing_encoder_flops(const lh_memory_shape *shape)
 {
     const lh_routing *r = shape->options;
@@ -131,6 +132,9 @@ double lh_routing_encoder_flops(const lh_memory_shape *shape)
     }
     double matrices = 2 * width * (double)(shape->heads * shape->key_width) +
                       2 * width * (double)(shape->heads * shape->value_width) + (gated ? 3 : 2) * width * hidden;
-    double token = 2 * layers * matrices + 2 * keys * (double)(shape->key_width + shape->value_width);
+    double head = (double)(shape->key_width + shape->value_width);
+    /* the decoder's keys and values of the source */
+    double cross = (double)shape->layers * width * (double)shape->heads * head;
+    double token = 2 * layers * matrices + 2 * cross + 2 * keys * head;
     return token * source / (double)shape->segment;
 }

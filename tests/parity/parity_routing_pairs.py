@@ -1,25 +1,12 @@
 """The encoder-decoder form of the Routing Transformer against PyTorch: hidden states, losses, every gradient, and 20
 optimizer steps with the centroids that they leave behind, over sources of different lengths."""
-import json
 import os
-import struct
-import subprocess
 import sys
-import tempfile
-
-try:
-    import numpy as np
-    import torch
-except ImportError as missing:
-    print(f"parity_routing_pairs: {missing}; skipped")
-    print("0 passed, 0 failed, 1 skipped")
-    sys.exit(0)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from parity import adamw, compare_gradients, expectations, far, np, run_cases, run_driver, torch, zero_gradients
 from torch_routing_pairs import PairsModel
 
-BUILD = os.environ.get("LH_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
-torch.set_num_threads(2)
 LANES, STEPS, VOCAB = 3, 20, 37
 
 BASE = dict(layers=2, encoder_layers=3, width=32, heads=4, hidden=48, routing=2, skip=1, segment=24, source=60, clusters=4,
@@ -43,18 +30,6 @@ CASES = {
 }
 
 
-def read(path):
-    types = {"F32": np.float32, "F64": np.float64, "I32": np.int32}
-    with open(path, "rb") as file:
-        data = file.read()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + length])
-    header.pop("__metadata__", None)
-    return {name: torch.from_numpy(np.frombuffer(data, types[t["dtype"]], offset=8 + length + t["data_offsets"][0],
-                                                 count=int(np.prod(t["shape"]))).reshape(t["shape"]).copy())
-            for name, t in header.items()}
-
-
 def arguments(c):
     flag = lambda name: str(c[name]).lower()
     return ["model.vocab=%d" % VOCAB, "model.layers=%d" % c["layers"], "model.width=%d" % c["width"],
@@ -76,12 +51,6 @@ def arguments(c):
              "memory.cross_block=%d" % (0 if c["cross_block"] == 20 else c["cross_block"])])  # 3 blocks of the target
 
 
-def far(a, b):
-    """Largest difference relative to the larger tensor's largest element."""
-    top = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
-    return float((a.double() - b.double()).abs().max()) / top
-
-
 def make_sources(c, rng, folder):
     """[steps][lanes] sources of 9 tokens to the most, the longest not always in the same lane."""
     rows = np.full((STEPS, LANES, c["source"]), -1, dtype=np.int32)
@@ -96,14 +65,10 @@ def compare(c, folder):
     rng = np.random.default_rng(5)
     ids = rng.integers(0, VOCAB, size=(STEPS, LANES, c["segment"] + 1), dtype=np.int32)
     ids.tofile(os.path.join(folder, "tokens.i32"))
+    text = torch.from_numpy(ids.astype(np.int64))
     sources = make_sources(c, rng, folder)
-    subprocess.run([os.path.join(BUILD, "driver_model"), folder, str(LANES)] + arguments(c), check=True)
-    theirs, initial = read(os.path.join(folder, "result.safetensors")), read(os.path.join(folder, "init.safetensors"))
-    text, faults = torch.from_numpy(ids.astype(np.int64)), []
-
-    def expect(what, distance, bound):
-        if not distance <= bound:
-            faults.append("%s differs by %.2g" % (what, distance))
+    theirs, initial = run_driver("driver_model", folder, LANES, *arguments(c))
+    faults, expect = expectations()
 
     model = PairsModel(initial, c)
     for s in range(4):
@@ -114,17 +79,12 @@ def compare(c, folder):
         expect("loss of pairs %d" % s, far(loss.detach(), theirs["fixed"][s]), 1e-5)
         expect("auxiliary loss of pairs %d" % s, far(auxiliary.detach(), theirs["fixed_auxiliary"][s]), 1e-5)
     expect("hidden states", far(hidden.detach(), theirs["hidden"]), 1e-5)
-    for name in initial:
-        if name not in model.statistics:
-            grad = model.get(name).grad
-            expect("gradient of " + name, far(torch.zeros_like(initial[name]) if grad is None else grad,
-                                              theirs["grad." + name]), 2e-5)
+    compare_gradients(expect, model, initial, theirs, 2e-5, without=model.statistics)
 
     model = PairsModel(initial, c)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    optimizer = adamw(model)
     for s in range(STEPS):
-        for p in model.parameters():
-            p.grad = torch.zeros_like(p)
+        zero_gradients(model)
         hidden, auxiliary = model(text[s, :, :-1], sources[s])
         loss = model.loss(hidden, text[s, :, 1:])
         (loss + auxiliary).backward()
@@ -137,14 +97,7 @@ def compare(c, folder):
     return faults
 
 
-passed = failed = 0
-for name, changes in CASES.items():
-    c = {**BASE, **changes}
-    c["source_size"] = c["size"]  # memory.cluster_size is of both
-    with tempfile.TemporaryDirectory() as folder:
-        faults = compare(c, folder)
-    passed += not faults
-    failed += bool(faults)
-    print(("ok    " if not faults else "FAIL  ") + name + "".join("\n      " + f for f in faults[:8]))
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(1 if failed else 0)
+cases = {name: {**BASE, **changes} for name, changes in CASES.items()}
+for case in cases.values():
+    case["source_size"] = case["size"]  # memory.cluster_size is of both
+run_cases(cases, compare)

@@ -490,6 +490,30 @@ static void refusals_name_the_matter(void **state)
 }
 
 /* Parameters of the published configurations, counted by hand. */
+/* Arithmetic for a token: everything that is multiplied with the source is, once for each of its tokens; here every
+ * token of either side sees all of its own. */
+static void arithmetic_is_counted(void **state)
+{
+    (void)state;
+    const char *arguments[] = {PAIRS, "memory.routing_heads=0", "memory.block=64", "memory.look_back=64", NULL};
+    tiny t = tiny_create(arguments, LANES, 3);
+    const lh_memory_shape *shape = &t.model->shape;
+    double share = (double)PAIRS_SOURCE / PAIRS_SEGMENT, matrices = 0;
+    for (int i = 0; i < t.model->parameters.count; i++) {
+        const lh_parameter *p = &t.model->parameters.items[i];
+        bool layer = strncmp(p->name, "encoder.", 8) == 0 && strstr(p->name, "memory") == NULL;
+        if (p->tensor->ndim == 2 && (layer || strstr(p->name, "cross_attention.key_value.weight"))) {
+            matrices += (double)lh_tensor_count(p->tensor);
+        }
+    }
+    double one = 2.0 * (double)shape->heads * (double)(shape->key_width + shape->value_width); /* of a seen key */
+    double keys = (double)shape->encoder_layers * PAIRS_SOURCE * share +
+                  (double)shape->layers * (PAIRS_SOURCE + (PAIRS_SEGMENT + 1) / 2.0);
+    double by_hand = 2 * matrices * share + one * keys;
+    assert_true(fabs(lh_model_attention_flops(t.model) / by_hand - 1) < 1e-12);
+    tiny_free(&t);
+}
+
 static void published_sizes(void **state)
 {
     (void)state;
@@ -525,12 +549,19 @@ static void published_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_source_token_is_seen),  cmocka_unit_test(the_decoder_is_causal),
-        cmocka_unit_test(the_encoder_looks_both_ways), cmocka_unit_test(tables_have_two_directions),
-        cmocka_unit_test(padding_changes_nothing),     cmocka_unit_test(gradients_are_differences),
-        cmocka_unit_test(writing_equals_training),     cmocka_unit_test(saved_in_the_middle),
-        cmocka_unit_test(lanes_are_independent),       cmocka_unit_test(sources_can_grow),
-        cmocka_unit_test(refusals_name_the_matter),    cmocka_unit_test(published_sizes),
+        cmocka_unit_test(every_source_token_is_seen),
+        cmocka_unit_test(the_decoder_is_causal),
+        cmocka_unit_test(the_encoder_looks_both_ways),
+        cmocka_unit_test(tables_have_two_directions),
+        cmocka_unit_test(padding_changes_nothing),
+        cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(writing_equals_training),
+        cmocka_unit_test(saved_in_the_middle),
+        cmocka_unit_test(lanes_are_independent),
+        cmocka_unit_test(sources_can_grow),
+        cmocka_unit_test(refusals_name_the_matter),
+        cmocka_unit_test(arithmetic_is_counted),
+        cmocka_unit_test(published_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
