@@ -47,6 +47,22 @@ static void adafactor_by_hand(factor *f, const double *g, int64_t side, double r
     free(y);
 }
 
+/* Of one step, without its tensors. */
+static lh_adafactor_args published(int64_t rows, int64_t columns, int64_t step, double rate)
+{
+    return (lh_adafactor_args){.rows = rows,
+                               .columns = columns,
+                               .step = step,
+                               .lr = rate,
+                               .decay_rate = 0.8,
+                               .beta1 = 0.9,
+                               .eps1 = 1e-30,
+                               .eps2 = 1e-3,
+                               .clip_threshold = 1,
+                               .grad_scale = 1,
+                               .scale_by_parameter = true};
+}
+
 static void adafactor(void **state)
 {
     (void)state;
@@ -74,23 +90,13 @@ static void adafactor(void **state)
                 g[i] = lh_random_normal(&random) * (1 + t);
             }
             adafactor_by_hand(&f, g, side, 0.03, t);
-            lh_adafactor_args args = {.rows = side,
-                                      .columns = side,
-                                      .step = t + 1,
-                                      .lr = 0.03,
-                                      .decay_rate = 0.8,
-                                      .beta1 = 0.9,
-                                      .eps1 = 1e-30,
-                                      .eps2 = 1e-3,
-                                      .clip_threshold = 1,
-                                      .grad_scale = 1,
-                                      .scale_by_parameter = true,
-                                      .param = p,
-                                      .grad = g,
-                                      .row = factored ? row : NULL,
-                                      .column = factored ? column : NULL,
-                                      .v = factored ? NULL : v,
-                                      .m = m};
+            lh_adafactor_args args = published(side, side, t + 1, 0.03);
+            args.param = p;
+            args.grad = g;
+            args.row = factored ? row : NULL;
+            args.column = factored ? column : NULL;
+            args.v = factored ? NULL : v;
+            args.m = m;
             lh_run(context, LH_KERNEL_ADAFACTOR, LH_F64, &args);
             tiny_check(lh_context_status(context, &error), &error);
             for (int64_t i = 0; i < n; i++) {
@@ -105,21 +111,11 @@ static void adafactor(void **state)
     /* the first step of a vector: 0.1 rate max(RMS, 1e-3) against the gradient's sign */
     double p[4] = {0.3, -0.2, 0.1, 0.4}, start[4], g[4] = {2, -3, 0.1, -1e-3}, m[4] = {0}, v[4] = {0};
     memcpy(start, p, sizeof p);
-    lh_adafactor_args args = {.rows = 1,
-                              .columns = 4,
-                              .step = 1,
-                              .lr = 0.01,
-                              .decay_rate = 0.8,
-                              .beta1 = 0.9,
-                              .eps1 = 1e-30,
-                              .eps2 = 1e-3,
-                              .clip_threshold = 1,
-                              .grad_scale = 1,
-                              .scale_by_parameter = true,
-                              .param = p,
-                              .grad = g,
-                              .v = v,
-                              .m = m};
+    lh_adafactor_args args = published(1, 4, 1, 0.01);
+    args.param = p;
+    args.grad = g;
+    args.v = v;
+    args.m = m;
     lh_run(context, LH_KERNEL_ADAFACTOR, LH_F64, &args);
     for (int i = 0; i < 4; i++) {
         double step = 0.1 * 0.01 * rms(start, 4) * (g[i] > 0 ? -1 : 1);
