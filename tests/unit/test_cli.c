@@ -5,6 +5,7 @@
 #include "cli/verbs.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -101,6 +102,11 @@ static outcome run_words(const char *const *words, const char *out_path)
     }
     pid_t child = fork();
     if (child == 0) {
+        /* A crash must end the child: cmocka's handlers would go on with the next test in it. */
+        static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+        for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
+            (void)signal(crashes[i], SIG_DFL);
+        }
         (void)dup2(out, STDOUT_FILENO);
         (void)dup2(err, STDERR_FILENO);
         if (out_path && !freopen(out_path, "w", stdout)) {
