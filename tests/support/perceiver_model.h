@@ -142,4 +142,20 @@ static inline void refuse_configurations(const char *const wrong[][3], size_t co
     }
 }
 
+/* A model in double precision with the values that initialisation gives it, wanting gradients; free both. */
+static inline lh_model *as_initialised(const char *const *arguments, int64_t vocab, lh_recipe **recipe)
+{
+    lh_error error = {0};
+    lh_model *model;
+    tiny_check(lh_recipe_create(recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
+    for (int i = 0; arguments[i]; i++) {
+        tiny_check(lh_recipe_override(*recipe, arguments[i], &error), &error);
+    }
+    tiny_check(lh_recipe_resolve(*recipe, &error), &error);
+    tiny_check(lh_model_create(&model, *recipe, vocab, lh_backend_cpu(), LH_F64, &error), &error);
+    tiny_check(lh_parameters_initialise(&model->parameters, 3, &error), &error);
+    tiny_check(lh_parameters_want_grads(&model->parameters, ~0u, &error), &error);
+    return model;
+}
+
 #endif

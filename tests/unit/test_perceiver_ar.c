@@ -279,15 +279,7 @@ static void the_first_loss(void **state)
                                NULL};
     lh_error error = {0};
     lh_recipe *recipe;
-    lh_model *model;
-    tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
-    for (int i = 0; arguments[i]; i++) {
-        tiny_check(lh_recipe_override(recipe, arguments[i], &error), &error);
-    }
-    tiny_check(lh_recipe_resolve(recipe, &error), &error);
-    tiny_check(lh_model_create(&model, recipe, 259, lh_backend_cpu(), LH_F64, &error), &error);
-    tiny_check(lh_parameters_initialise(&model->parameters, 3, &error), &error);
-    tiny_check(lh_parameters_want_grads(&model->parameters, ~0u, &error), &error);
+    lh_model *model = as_initialised(arguments, 259, &recipe);
     const double *embedding = lh_tensor_data(model->embedding[0]);
     assert_true(largest(embedding, 259 * 8) <= 2.0 && largest(embedding, 259 * 8) > 1.9);
     model->z_loss = 1e-4;

@@ -62,17 +62,8 @@ static void the_constant_table(void **state)
 {
     (void)state;
     const char *arguments[] = {SIZES, STYLE, SINUSOIDS, NULL};
-    lh_error error = {0};
     lh_recipe *recipe;
-    lh_model *model;
-    tiny_check(lh_recipe_create(&recipe, lh_model_recipe_tables(), NULL, 0, &error), &error);
-    for (int i = 0; arguments[i]; i++) {
-        tiny_check(lh_recipe_override(recipe, arguments[i], &error), &error);
-    }
-    tiny_check(lh_recipe_resolve(recipe, &error), &error);
-    tiny_check(lh_model_create(&model, recipe, VOCAB, lh_backend_cpu(), LH_F64, &error), &error);
-    tiny_check(lh_parameters_initialise(&model->parameters, 3, &error), &error);
-    tiny_check(lh_parameters_want_grads(&model->parameters, ~0u, &error), &error);
+    lh_model *model = as_initialised(arguments, VOCAB, &recipe);
     const lh_tensor *table = lh_parameters_find(&model->parameters, "memory.positions.table")->tensor;
     const double *x = lh_tensor_data(table);
     assert_false(table->requires_grad);
